@@ -1,0 +1,50 @@
+# Everything that is done with a checkout. Each target makes the environment in .venv itself when it is missing or out of date.
+
+PYTHON ?= python3
+WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types format bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+demo: $(INSTALLED)  ## the whole story in a temporary folder, with the sandbox: nothing leaves this machine
+	@$(BIN)/syncd demo
+
+test: $(INSTALLED)  ## all tests
+	$(BIN)/pytest -n $(WORKERS)
+
+check: lint types test  ## what must be green before a commit
+
+lint: $(INSTALLED)  ## style and likely mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)  ## strict type checking
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## put the code into its one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)  ## speed and memory at size (minutes)
+	@set -e; for file in bench/*.py; do echo "$$file"; $(BIN)/python "$$file"; done
+
+clean:  ## remove the environment and everything that the tools left
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an installation that broke off is done again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "fluenzr-syncd needs Python 3.11 or newer, and '$(PYTHON)' is not. Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Making the environment in $(VENV) ..." >&2; \
+		$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv module is needed (Debian, Ubuntu: the package python3-venv)." >&2; exit 1; }; }
+	@echo "Installing fluenzr-syncd and what it needs (a minute the first time) ..." >&2
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sql]'
+	@touch $@

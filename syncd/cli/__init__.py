@@ -1,0 +1,75 @@
+"""The command: where it starts, and the one place that turns an error into a text and an exit code.
+
+`syncd --version` answers before anything heavy is imported; each command imports what it needs itself.
+What is printed is `syncd.report`'s business.
+"""
+
+import contextlib
+import io
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+
+from syncd import __version__
+from syncd.errors import SyncdError
+from syncd.report import text
+
+EXIT_BUG = 1
+EXIT_INTERRUPTED = 130
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command with these words (those of the shell by default); its exit code."""
+    given = list(sys.argv[1:] if words is None else words)
+    _prepare_streams()
+    if given in (["--version"], ["-V"]):
+        text.say(f"syncd {__version__}")
+        return 0
+
+    def command() -> int:
+        from syncd.cli.app import app
+
+        # It ends by SystemExit, with the command's own exit code.
+        app(args=given, prog_name="syncd")
+        return 0
+
+    return guarded(command)
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """The exit code of `command`, whatever it raises; what it raised is told on stderr."""
+    try:
+        return command()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except SyncdError as problem:
+        text.error(problem)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as problem:  # noqa: BLE001 - the one place: what is no SyncdError is our bug
+        reference = secrets.token_hex(4)
+        _log_bug(reference, problem)
+        text.bug(reference, problem)
+        return EXIT_BUG
+
+
+def _log_bug(reference: str, problem: Exception) -> None:
+    """The traceback goes to the log at the level debug: it may hold addresses."""
+    with contextlib.suppress(ImportError):
+        import structlog
+
+        from syncd import log
+
+        if not structlog.is_configured():  # it broke before the command had begun
+            return
+        structlog.get_logger(__name__).debug(
+            log.ERROR_UNEXPECTED, reference=reference, exc_info=problem
+        )
+
+
+def _prepare_streams() -> None:
+    """A character that the terminal's encoding lacks is shown as its escape, and ends nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,165 @@
+"""`status`, `history`, `why` and `approve`: what the state tells, and the release of what a guard holds."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from syncd.cli.invocation import Invocation
+from syncd.cli.sync import address
+from syncd.report.text import count, say
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+    from syncd.config import Settings
+
+RUNS_SHOWN_MAX = 20  # of the history; one run is shown by its number, however old
+STUCK_SHOWN_MAX = 20
+APPROVE_WAIT_S = 60.0  # a run of the daemon is usually over by then
+
+Json = Annotated[bool, typer.Option("--json", help="JSON alone on stdout, one object a line.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog="Example:  syncd status --json")(status)
+    app.command(epilog="Example:  syncd history 12")(history)
+    app.command(epilog="Example:  syncd why ann@example.com")(why)
+    app.command(epilog="Example:  syncd approve 12 customers")(approve)
+
+
+def status(context: typer.Context, json: Json = False) -> None:
+    """How each sync stands: last and next run, numbers, age of its data, what waits and why."""
+    from syncd.report import past
+    from syncd.state import story
+
+    invocation: Invocation = context.obj
+    settings = invocation.settings()
+    now_s = invocation.clock.now_s()
+    with _state(settings) as db:
+        standing = [
+            story.sync_now(db, name) if db else story.never_run(name) for name in settings.syncs
+        ]
+        account = story.account(db) if db else None
+        stuck = story.stuck(db, limit=STUCK_SHOWN_MAX) if db else []
+    blocks = [
+        (one, _next_s(settings, one.name, one.completed_s, now_s), _schedule(settings, one.name))
+        for one in standing
+    ]
+    if json:
+        for one, next_s, schedule in blocks:
+            past.status_json(one, next_s=next_s, now_s=now_s, schedule=schedule)
+        return
+    past.status_words(blocks, now_s=now_s)
+    if account is not None:
+        budget = settings.fluenzr.requests_per_minute * settings.fluenzr.share
+        past.account_words(account, stuck, now_s=now_s, requests_per_minute=budget)
+
+
+def history(
+    context: typer.Context,
+    number: Annotated[
+        int | None, typer.Argument(metavar="[RUN]", help="One run in detail.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Past runs; with RUN what that one did, change by change."""
+    from syncd.report import past
+    from syncd.state import story
+
+    invocation: Invocation = context.obj
+    with _state(invocation.settings()) as db:
+        if number is not None:
+            run = story.run(db, number) if db else story.no_run(number)
+            changes = story.changes_of_run(db, number) if db else []
+            if json:
+                past.run_json(run, changes)
+            else:
+                past.run_words(run, changes)
+            return
+        runs = story.runs(db, limit=RUNS_SHOWN_MAX) if db else []
+    if json:
+        for one in runs:
+            past.run_json(one)
+    else:
+        past.history_words(runs)
+
+
+def why(
+    context: typer.Context,
+    email: Annotated[str, typer.Argument(metavar="EMAIL")],
+    json: Json = False,
+) -> None:
+    """Everything known about one person: records, whose value won, groups, what was sent when, why not."""
+    from syncd.report.person import person_json, person_words
+    from syncd.state import story
+
+    invocation: Invocation = context.obj
+    settings = invocation.settings()
+    wanted = address(email)
+    with _state(settings) as db:
+        person = story.person(db, wanted, list(settings.syncs)) if db else story.Person(wanted)
+    if json:
+        person_json(person)
+    else:
+        person_words(person, now_s=invocation.clock.now_s())
+
+
+def approve(
+    context: typer.Context,
+    run: Annotated[int, typer.Argument(metavar="RUN", help="The run whose changes are held.")],
+    sync: Annotated[
+        str | None, typer.Argument(metavar="[SYNC]", help="All of it by default.")
+    ] = None,
+) -> None:
+    """Release exactly what a guard held in that run, once. The next `syncd sync` sends it."""
+    from syncd.state import store, story
+
+    invocation: Invocation = context.obj
+    path = invocation.settings().state.path
+    with _state(invocation.settings()) as db:
+        if db is None:
+            story.no_run(run)
+    released = store.change(
+        path,
+        lambda state: story.approve(state.db, run, sync),
+        clock=invocation.clock,
+        wait_s=APPROVE_WAIT_S,
+    )
+    say(f"Approved: {count(released, 'change')} of run {run}" + (f", {sync}" if sync else ""))
+    say(f"Next: syncd sync{' ' + sync if sync else ''}  (or wait for the daemon)")
+
+
+@contextmanager
+def _state(settings: "Settings") -> "Iterator[Connection | None]":
+    """The state for reading; None before the first run."""
+    from syncd.state.store import open_for_reading
+
+    db = open_for_reading(settings.state.path)
+    if db is None:
+        yield None
+        return
+    with closing(db):
+        yield db
+
+
+def _next_s(settings: "Settings", name: str, completed_s: int | None, now_s: float) -> float | None:
+    from syncd.daemon import next_start_s
+
+    sync = settings.syncs[name]
+    return next_start_s(sync, completed_s=completed_s, now_s=now_s)
+
+
+def _schedule(settings: "Settings", name: str) -> str | None:
+    """The schedule in words, or as cron writes it."""
+    from syncd.core.schedule import Cron
+    from syncd.report.text import duration
+
+    sync = settings.syncs[name]
+    if sync.schedule is None:
+        return None
+    if isinstance(sync.schedule, Cron):
+        return f"{sync.schedule.text}, {sync.timezone}"
+    return f"every {duration(sync.schedule.seconds)}"

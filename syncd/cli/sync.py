@@ -1,0 +1,157 @@
+"""`plan`, `sync` and `run`: what would change, changing it, and doing so on a schedule."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from syncd.cli.invocation import Invocation
+from syncd.cli.signals import stopping
+from syncd.errors import UsageError
+from syncd.report.progress import watcher
+
+if TYPE_CHECKING:
+    from syncd.core.result import PlanResult, SyncResult
+    from syncd.run import Order
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[SYNC]...", help="All by default.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON alone on stdout, one object per sync.")]
+Email = Annotated[
+    str | None,
+    typer.Option("--email", metavar="ADDRESS", help="Only this person: a careful first try."),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", min=1, help="Only the first N people who would change."),
+]
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait", metavar="SECONDS", min=0, help="How long to wait while another process works."
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog="Example:  syncd plan customers --limit 10")(plan)
+    app.command(epilog="Example:  syncd sync customers --email ann@example.com")(sync)
+    app.command(epilog="Example:  syncd --config /etc/fluenzr-syncd/config.toml run")(run)
+
+
+def plan(
+    context: typer.Context,
+    names: Names = None,
+    json: Json = False,
+    email: Email = None,
+    limit: Limit = None,
+    wait: Wait = 0.0,
+) -> None:
+    """Show what would change: first who would be mailed. Sends nothing, keeps nothing."""
+    order = _order(names, full=False, wait=wait, email=email, limit=limit)
+    raise typer.Exit(_plan(context.obj, order, json=json))
+
+
+def sync(
+    context: typer.Context,
+    names: Names = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Read the sources whole, also where less would do.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="The same as `syncd plan`: send nothing.")
+    ] = False,
+    json: Json = False,
+    wait: Wait = 0.0,
+    email: Email = None,
+    limit: Limit = None,
+) -> None:
+    """One run of each named sync.
+
+    \b
+    Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 finished, but something
+    could not be delivered; 4 held by a guard; 5 another process holds the state; 130 stopped.
+    """
+    order = _order(names, full=full, wait=wait, email=email, limit=limit)
+    invocation: Invocation = context.obj
+    if dry_run:
+        raise typer.Exit(_plan(invocation, order, json=json))
+    from syncd import run as engine
+    from syncd.report import outcome
+
+    settings = invocation.settings()
+    clock = invocation.clock
+    with stopping(clock), watcher(wanted=not json) as watch:
+        results = engine.sync(settings, order, clock=clock, watch=watch)
+    (outcome.as_json if json else outcome.in_words)(results)
+    raise typer.Exit(exit_code(results))
+
+
+def run(context: typer.Context) -> None:
+    """The daemon: run each sync on its schedule until SIGTERM; SIGHUP reads the configuration again."""
+    from syncd.daemon import serve
+
+    invocation: Invocation = context.obj
+    invocation.settings(service=True)
+    raise typer.Exit(serve(invocation.path, clock=invocation.clock))
+
+
+def exit_code(results: "Iterable[SyncResult]") -> int:
+    """That of the gravest; where every failure is the configuration's, it is 2."""
+    from syncd.core.result import Status, gravest
+
+    listed = list(results)
+    failures = {result.exit_code or 1 for result in listed if result.status is Status.FAILED}
+    return failures.pop() if len(failures) == 1 else gravest([result.status for result in listed])
+
+
+def _plan(invocation: Invocation, order: "Order", *, json: bool) -> int:
+    from syncd import run as engine
+    from syncd.report.plan import PlanJson, PlanWords
+
+    settings = invocation.settings()
+    clock = invocation.clock
+    with PlanJson() if json else PlanWords(_then(order)) as report:
+        with stopping(clock), watcher(wanted=not json) as watch:
+            results = engine.plan(settings, order, clock=clock, watch=watch, show=report.show)
+        report.finish(results)
+    return _planned(results)
+
+
+def _planned(results: "Iterable[PlanResult]") -> int:
+    """0 whenever every plan could be made, also when a guard would hold it."""
+    failures = {result.exit_code or 1 for result in results if result.error}
+    return failures.pop() if len(failures) == 1 else int(bool(failures))
+
+
+def _order(
+    names: list[str] | None, *, full: bool, wait: float, email: str | None, limit: int | None
+) -> "Order":
+    from syncd.run import Order
+
+    return Order(
+        names=tuple(dict.fromkeys(names or ())),
+        full=full,
+        wait_s=wait,
+        email=None if email is None else address(email),
+        limit=limit,
+    )
+
+
+def address(text: str) -> str:
+    """An address as the state has it. Raises UsageError."""
+    from syncd.core.address import AddressError, normalise_address
+
+    try:
+        return normalise_address(text)
+    except AddressError as error:
+        raise UsageError(f"{text!r} cannot be used", why=str(error)) from None
+
+
+def _then(order: "Order") -> str:
+    """The command that carries this plan out."""
+    words = ["syncd", "sync", *order.names]
+    words += ["--full"] if order.full else []
+    words += ["--email", order.email] if order.email else []
+    words += ["--limit", str(order.limit)] if order.limit else []
+    return " ".join(words)

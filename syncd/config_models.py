@@ -1,0 +1,299 @@
+"""The tables of the configuration as values: what each key may hold, and its default.
+
+A shorthand becomes its table before it is checked ("email" is { path = "email" }), so that each
+mistake has one place. Every path and expression is compiled once here, for its mistakes alone; a
+run compiles its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from phonenumbers import SUPPORTED_REGIONS
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from syncd.connector import Options
+from syncd.core.expression import compile_expression, compile_path
+from syncd.core.guard import Limits
+from syncd.core.limit import Limit
+from syncd.core.mapping import FieldRule, MappingRules, NameRule
+from syncd.core.nearest import nearest
+from syncd.core.schedule import Schedule, parse_duration_s, parse_schedule
+from syncd.secret import Secret
+
+FLUENZR_URL: Final = "https://api.fluenzr.co/v1"  # [I]
+LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+NAME_CHARS_MAX = 200  # of a group or tag in the configuration
+
+
+def _base_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        host, _port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("a web address expected") from None
+    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment:
+        raise ValueError("a web address such as https://api.fluenzr.co/v1 expected")
+    if parts.username or parts.password:
+        raise ValueError("a web address without user name and password expected")
+    if parts.scheme == "http" and host not in LOCAL_HOSTS:
+        raise ValueError("https expected: over http the API key could be read by anyone on the way")
+    return text.rstrip("/")
+
+
+def _timezone(name: str) -> str:
+    try:
+        return name if name == "UTC" else ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        near = nearest(name, available_timezones())
+        hint = f'did you mean "{near}"?' if near else 'write it as "Europe/Paris"'
+        raise ValueError(f"there is no such time zone; {hint}") from None
+
+
+def _scalar(value: object) -> object:
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if not isinstance(value, str | int | float):
+        raise ValueError("text, a number, true or false expected")  # noqa: TRY004 - for pydantic
+    return value
+
+
+def _path_syntax(text: str) -> str:
+    return compile_path(text).text
+
+
+def _expression_syntax(text: str) -> str:
+    return compile_expression(text).text
+
+
+def _strict_syntax(text: str) -> str:
+    return compile_expression(text, strict=True).text
+
+
+def _region(text: str) -> str:
+    if text.upper() not in SUPPORTED_REGIONS:
+        raise ValueError('a country of two letters such as "FR" expected')
+    return text.upper()
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip() or len(text) > NAME_CHARS_MAX:
+        raise ValueError(f"a name of 1 to {NAME_CHARS_MAX} characters expected")
+    return text.strip()
+
+
+def _schedule(value: object) -> Schedule:
+    return parse_schedule(value if isinstance(value, str) else "")
+
+
+PathText = Annotated[str, AfterValidator(_path_syntax)]
+Expression = Annotated[str, AfterValidator(_expression_syntax)]
+StrictExpression = Annotated[str, AfterValidator(_strict_syntax)]
+NameText = Annotated[str, AfterValidator(_not_blank)]
+Value = Annotated[Any, PlainValidator(_scalar)]
+DurationS = Annotated[float, BeforeValidator(parse_duration_s)]
+GuardLimit = Annotated[Limit, PlainValidator(Limit.parse)]
+Convert = Literal["text", "number", "date", "boolean", "phone", "url", "lower", "upper", "title"]
+
+
+class Table(BaseModel):
+    """A table of the file: an unknown key is a mistake, and what was read never changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class FluenzrSettings(Table):
+    """`[fluenzr]`. requests_per_minute is an upper bound; share is the part of the window that we
+    use.
+    """
+
+    api_key: Secret
+    base_url: Annotated[str, AfterValidator(_base_url)] = FLUENZR_URL
+    requests_per_minute: Annotated[StrictInt, Field(ge=1, le=100_000)] = 1000  # Pro: 1000 [I]
+    share: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.9
+    bulk: Literal["auto", "on", "off"] = "auto"
+    settle_s: DurationS = Field(default=120.0, alias="settle")
+
+
+class StateSettings(Table):
+    """`[state]`. path is absolute; it is written relative to the file's folder."""
+
+    path: Path = Field(default=Path("syncd.db"), validate_default=True)
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _absolute(cls, value: object, info: ValidationInfo) -> Path:
+        folder: Path = (info.context or {}).get("folder", Path())
+        text = str(value) if isinstance(value, str | Path) else ""
+        try:
+            path = (folder / Path(text).expanduser()).absolute()
+        except RuntimeError:
+            raise ValueError("a path without ~ expected: this user has no home folder") from None
+        if not text.strip() or "\0" in text or path.is_dir():
+            raise ValueError("the path of a file expected")
+        return path
+
+
+class GuardSettings(Table):
+    """`[guard]`: per run and sync, a number of contacts or a share."""
+
+    max_enrolments: GuardLimit = Limit(count=100)
+    max_removals: GuardLimit = Limit(share=0.1)
+    max_creates: GuardLimit = Limit(share=1.0)
+    max_field_changes: GuardLimit = Limit(share=0.5)
+    max_shrink: GuardLimit = Limit(share=0.5)
+
+    def limits(self) -> Limits:
+        """The same as plain values, for the guards."""
+        return Limits(**dict(self))
+
+
+class FieldSettings(Table):
+    """One entry of `[sync.NAME.fields]` or `.custom_fields`; a text alone is a path."""
+
+    path: PathText | None = None
+    expr: Expression | None = None
+    value: Value = None
+    convert: Convert | None = Field(default=None, alias="as")
+    region: Annotated[str, AfterValidator(_region)] | None = None
+    default: Value = None
+    send_as: NameText | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, written: object) -> object:
+        if isinstance(written, str):
+            return {"path": written}
+        if not isinstance(written, dict):
+            raise ValueError("a path, or a table with path, expr or value, expected")  # noqa: TRY004
+        return written
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "FieldSettings":
+        if sum(origin is not None for origin in (self.path, self.expr, self.value)) != 1:
+            raise ValueError("exactly one of path, expr and value is needed")
+        if self.region is not None and self.convert != "phone":
+            raise ValueError('region is for as = "phone" only')
+        if self.value is not None and (self.convert is not None or self.default is not None):
+            raise ValueError("value is sent as it is: neither as nor default goes with it")
+        return self
+
+    def rule(self, name: str) -> FieldRule:
+        """The same as a plain value, for the mapping."""
+        return FieldRule(name=name, **dict(self))
+
+
+class NameSettings(Table):
+    """One entry of `groups` or `tags`; a text alone is a name."""
+
+    name: NameText | None = None
+    when: Expression | None = None
+    source: PathText | None = Field(default=None, alias="from")
+    prefix: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, written: object) -> object:
+        if isinstance(written, str):
+            return {"name": written}
+        if not isinstance(written, dict):
+            raise ValueError("a name, or a table with name or from, expected")  # noqa: TRY004
+        return written
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "NameSettings":
+        if (self.name is None) == (self.source is None):
+            raise ValueError("exactly one of name and from is needed")
+        if self.source is not None and self.when is not None:
+            raise ValueError("when goes with name only")
+        if self.name is not None and self.prefix:
+            raise ValueError("prefix goes with from only")
+        return self
+
+    def rule(self) -> NameRule:
+        """The same as a plain value, for the mapping."""
+        return NameRule(**dict(self))
+
+
+class SyncSettings(Table):
+    """`[sync.NAME]`. schedule: None is by hand only."""
+
+    source: str
+    schedule: Annotated[Schedule, PlainValidator(_schedule)] | None = None
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    full_every_s: DurationS = Field(default=86400.0, alias="full_every")
+    where: Expression | None = None
+    opted_out: StrictExpression | None = None
+    groups: tuple[NameSettings, ...] = ()
+    tags: tuple[NameSettings, ...] = ()
+    create_groups: StrictBool = True
+    on_removal: Literal["keep", "ungroup", "delete"] = "ungroup"
+    on_existing: Literal["update", "skip"] = "update"
+    empty: Literal["clear", "keep"] = "clear"
+    fields: dict[str, FieldSettings] = {}
+    custom_fields: dict[str, FieldSettings] = {}
+    _name: str = PrivateAttr(default="")
+
+    @property
+    def name(self) -> str:
+        """The NAME of `[sync.NAME]`."""
+        return self._name
+
+    def named(self, name: str) -> "SyncSettings":
+        """The same, knowing its name: the key of the table, not in it."""
+        self._name = name
+        return self
+
+    def rules(self) -> MappingRules:
+        """All that decides what a record becomes, as plain values."""
+        return MappingRules(
+            fields=tuple(entry.rule(name) for name, entry in self.fields.items()),
+            custom_fields=tuple(entry.rule(name) for name, entry in self.custom_fields.items()),
+            where=self.where,
+            opted_out=self.opted_out,
+            groups=tuple(entry.rule() for entry in self.groups),
+            tags=tuple(entry.rule() for entry in self.tags),
+            empty=self.empty,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """`[source.NAME]`. options: as written; validated: the same as the connector's own model."""
+
+    name: str
+    connector: str
+    options: Mapping[str, Any] = field(repr=False)
+    validated: Options = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration. path: the file; folder: where relative paths start. syncs: in file
+    order, the priority.
+    """
+
+    path: Path
+    folder: Path
+    fluenzr: FluenzrSettings
+    state: StateSettings
+    guard: GuardSettings
+    sources: Mapping[str, SourceSettings]
+    syncs: Mapping[str, SyncSettings]

@@ -1,0 +1,134 @@
+"""The connector contract: what a connector yields, what it declares, what it is given.
+
+A connector is a class found through the entry-point group `syncd.connectors`. It imports this module, `syncd.errors`,
+`syncd.secret` and `syncd.http`, and nothing else of `syncd`. It yields events, in any order that its source
+gives them, and either ends normally (the read is complete) or raises SourceError (the read is no read).
+What it did not read it leaves out: a missing name is *not known*, which is not the same as empty.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row or object of the source.
+
+    key: identifies it for ever within the source; never empty, but where the options have a `key` that is not set:
+    there it is "" in every record, and the engine takes the mapped address as the key. fields: the source's own names
+    at the top level; what the connector adds begins with an underscore (`_company`, `_owner`, `_lists`, `_tags`).
+    place: where it stands, for error texts ("people.csv:12").
+    """
+
+    key: str
+    fields: Mapping[str, Any]
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """The source says that this record is gone."""
+
+    key: str
+    kind: Literal["deleted", "archived"] = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The source says that `loser` was merged into `winner`; the winner comes as a record of its own."""
+
+    loser: str
+    winner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where the next incremental read goes on, once this read is complete. The last one counts."""
+
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resync:
+    """The cursor is of no use any more: what this read yields is everything there is."""
+
+    reason: str
+
+
+Event = Record | Tombstone | Merged | Checkpoint | Resync
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One read. cursor: None for a full read. fields: top-level names in use; None asks for all of them."""
+
+    cursor: str | None = None
+    fields: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceField:
+    """One field that a source has, for `check` and `init`. example: shown to the user, may be empty."""
+
+    name: str
+    label: str = ""
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a connector can do; the engine and the conformance suite ask this, never the connector's name.
+
+    incremental: it yields Checkpoint and accepts a cursor. tombstones, merges: it yields them in incremental reads.
+    token: `token()` tells an unchanged source without reading it. fields_known: `fields()` lists every name there is,
+    so that another name in a mapping is a mistake. joins: names with an underscore that its records may carry.
+    opt_outs: field names that usually hold an opt-out, for `init` and `check`.
+    """
+
+    incremental: bool = False
+    tombstones: bool = False
+    merges: bool = False
+    token: bool = False
+    fields_known: bool = False
+    joins: frozenset[str] = frozenset()
+    opt_outs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a connector is given besides its options. folder: that of the configuration; relative paths start there."""
+
+    folder: Path = field(default_factory=Path)
+
+
+class Options(BaseModel):
+    """The base of each connector's options: an unknown key is an error, and values are never changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Connector(Protocol):
+    """One configured source. Construction is cheap and touches nothing outside."""
+
+    OPTIONS: ClassVar[type[Options]]
+    ABILITIES: ClassVar[Abilities]
+    SUMMARY: ClassVar[str]  # one line for `syncd connectors`
+
+    def __init__(self, options: Any, context: Context) -> None:
+        """options: an instance of OPTIONS."""
+
+    def check(self) -> str:
+        """Reach the source and say in a few words what was found ("people.csv, 5,020 rows"). Raises SourceError."""
+
+    def fields(self) -> list[SourceField]:
+        """The fields of the source, read cheaply (a header, a catalogue). Raises SourceError."""
+
+    def token(self) -> str | None:
+        """A digest of what a read would yield, far cheaper than the read; None where there is none. Raises SourceError."""
+
+    def read(self, request: Request) -> Iterator[Event]:
+        """Yield the events of one read, lazily. Closing the generator early frees everything. Raises SourceError."""

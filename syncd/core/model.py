@@ -1,0 +1,54 @@
+"""The nouns of a run, as the core sees them: plain values, no behaviour that needs a clock or a file."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class SkipReason(StrEnum):
+    """Why a record of the source is not wanted in FluenzR; stored with the record, counted per reason."""
+
+    FILTERED = "filtered"  # `where` says no
+    ADDRESS = "address"  # empty or unusable address: frozen at its last good state
+    OPTED_OUT = "opted_out"  # the source says that the person opted out
+    BLOCKED = "blocked"  # an expression or a transform failed: frozen, and nothing is enrolled meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A record after mapping. Field values are str, int, float, bool or None (None: to be cleared).
+
+    groups, tags: names, sorted, without doubles. groups_complete, tags_complete: False when a part of them was not
+    read: what is listed is wanted, and what was known besides stays.
+    """
+
+    email: str  # trimmed, lower case
+    fields: dict[str, Any]
+    custom_fields: dict[str, Any]
+    groups: tuple[str, ...]
+    tags: tuple[str, ...]
+    groups_complete: bool = True
+    tags_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A record that is not wanted, with the reason and words for people. email: where it is known and usable."""
+
+    reason: SkipReason
+    detail: str
+    email: str | None = None
+
+
+Outcome = Wanted | Skipped
+
+
+class GroupKind(StrEnum):
+    """FluenzR's two types of group; what it does not say counts as dynamic, for dynamic groups send mail."""
+
+    STATIC = "static"
+    DYNAMIC = "dynamic"
+    UNKNOWN = "unknown"
+
+
+OPTED_OUT_STATUSES = frozenset({"unsubscribed", "bounced", "blocked"})

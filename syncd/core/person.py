@@ -1,0 +1,211 @@
+"""One contact as the state knows it, and what is to be done to it in FluenzR. Pure: the same person, the same work.
+
+`want` is what the sources ask for, `sent` what FluenzR was last confirmed to have of ours; the work is what leads from one to the other,
+less what the never-ledger and the contact's status forbid (`docs/architecture.md`, "What is never done").
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from syncd.core.model import OPTED_OUT_STATUSES, GroupKind
+
+# what of the ledger forbids: to create; to be added to any group; to be added to a dynamic group
+NO_CREATE = frozenset({"!", "x", "#", "?"})
+NO_GROUP = frozenset({"!", "#", "?"})
+NO_ENROL = frozenset({"*", "x"})
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The parts of a contact that are ours. groups: gid of `grp`; out: taken out of everything, by the source's opt-out."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    custom_fields: dict[str, Any] = field(default_factory=dict)
+    groups: frozenset[int] = frozenset()
+    tags: frozenset[str] = frozenset()
+    out: bool = False
+
+    def dump(self) -> str:
+        """As the state keeps it; equal payloads give equal text."""
+        data = {
+            "f": self.fields,
+            "c": self.custom_fields,
+            "g": sorted(self.groups),
+            "t": sorted(self.tags),
+        }
+        if self.out:
+            data["out"] = True
+        return orjson.dumps(data, option=orjson.OPT_SORT_KEYS).decode()
+
+
+EMPTY = Payload()
+
+
+def load(text: str | None) -> Payload | None:
+    """What `dump` wrote; None for NULL."""
+    if text is None:
+        return None
+    data = orjson.loads(text)
+    return Payload(
+        data.get("f", {}),
+        data.get("c", {}),
+        frozenset(data.get("g", ())),
+        frozenset(data.get("t", ())),
+        bool(data.get("out")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A row of `contact` with what the ledger says of it. blocked: a linked record cannot be read just now."""
+
+    cid: int
+    email: str
+    rid: str | None
+    origin: str | None
+    status: str | None
+    state: str
+    policy: str | None
+    want: Payload | None
+    sent: Payload
+    move_to: str | None
+    never: frozenset[str]
+    tries: int = 0
+    blocked: bool = False
+
+    @property
+    def opted_out(self) -> bool:
+        """Whether FluenzR or the ledger says so; a latch."""
+        return self.status in OPTED_OUT_STATUSES or "!" in self.never
+
+    def may_join(self, gid: int, kind: GroupKind) -> bool:
+        """Whether it may be added to this group. A group that is not known to be static mails whoever joins it."""
+        if self.opted_out or self.never & NO_GROUP:
+            return False
+        if kind is GroupKind.STATIC:
+            return True
+        # replied: a conversation is going on; the sequence does not start again.
+        barred = self.never & NO_ENROL or f"g{gid}" in self.never
+        return not (barred or self.status == "replied" or self.blocked)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done to one contact. fields, custom_fields: name -> (old, new), only what differs."""
+
+    create: bool = False
+    forbidden: str = ""  # why a wanted contact is not created: what of the ledger says so
+    look_up: bool = False  # opted out in the source: whether FluenzR has the address must be found out
+    leave_all: bool = False  # opted out in the source: out of every group and campaign
+    move_to: str | None = None
+    delete: bool = False
+    removal: bool = False  # nobody wants it any more: groups and tags go because of that
+    fields: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    custom_fields: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    join: tuple[int, ...] = ()
+    leave: tuple[int, ...] = ()
+    tag: tuple[str, ...] = ()
+    untag: tuple[str, ...] = ()
+
+    @property
+    def by_id(self) -> bool:
+        """Whether something is to be done that needs FluenzR's id."""
+        return bool(self.join or self.leave or self.tag or self.untag or self.delete or self.leave_all)
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is to be done."""
+        return bool(
+            self.create or self.look_up or self.move_to or self.fields or self.custom_fields or self.by_id
+        )
+
+
+NOTHING = Work()
+
+
+def work(person: Person, kinds: Mapping[int, GroupKind]) -> Work:
+    """What leads from `sent` to `want`. kinds: of every group that the state knows, by gid."""
+    if person.state == "new":
+        return _work_of_absent(person, kinds)
+    if person.state != "ok":
+        return NOTHING  # being erased: not ours to decide here
+    want, sent = person.want, person.sent
+    if want is None:
+        return _work_of_left(person)
+    joins = tuple(g for g in sorted(want.groups - sent.groups) if person.may_join(g, _kind(kinds, g)))
+    return Work(
+        leave_all=want.out and not sent.out,
+        move_to=person.move_to,
+        fields=differing(want.fields, sent.fields),
+        custom_fields=differing(want.custom_fields, sent.custom_fields),
+        join=() if want.out else joins,
+        leave=tuple(sorted(sent.groups - want.groups)),
+        tag=tuple(sorted(want.tags - sent.tags)),
+        untag=tuple(sorted(sent.tags - want.tags)),
+    )
+
+
+def _work_of_absent(person: Person, kinds: Mapping[int, GroupKind]) -> Work:
+    """Not in FluenzR as far as we know."""
+    want = person.want
+    if want is None:
+        return NOTHING
+    if want.out:
+        return Work(look_up=not person.sent.out, forbidden="!")
+    barred = person.never & NO_CREATE
+    if barred or person.blocked:
+        return Work(forbidden="".join(sorted(barred)) or "blocked")
+    joins = (g for g in sorted(want.groups) if person.may_join(g, _kind(kinds, g)))
+    return Work(create=True, join=tuple(joins), tag=tuple(sorted(want.tags)))
+
+
+def _work_of_left(person: Person) -> Work:
+    """No source wants it any more: only what we gave is taken back, and only what we made is deleted."""
+    if (person.policy or "keep") == "keep":
+        return NOTHING
+    # An opted-out contact is the memory of the opt-out; an adopted one belongs to somebody else.
+    if person.policy == "delete" and person.origin == "created" and not person.opted_out:
+        return Work(delete=True, removal=True)
+    return Work(
+        removal=bool(person.sent.groups or person.sent.tags),
+        leave=tuple(sorted(person.sent.groups)),
+        untag=tuple(sorted(person.sent.tags)),
+    )
+
+
+def _kind(kinds: Mapping[int, GroupKind], gid: int) -> GroupKind:
+    return kinds.get(gid, GroupKind.UNKNOWN)
+
+
+def differing(want: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """name -> (old, new) of what differs. A wanted None clears, and only what `sent` says we had written."""
+    return {
+        name: (sent.get(name), value)
+        for name, value in want.items()
+        if not same_value(sent.get(name), value)
+    }
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether FluenzR would show the same: it may give numbers and booleans back as text, and empty for null [?]."""
+    if one == other and type(one) is type(other):
+        return True
+    return _plain(one) == _plain(other)
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def enrolments(todo: Work, kinds: Mapping[int, GroupKind]) -> tuple[int, ...]:
+    """The groups of `todo` that would mail the person: those not known to be static."""
+    return tuple(g for g in todo.join if _kind(kinds, g) is not GroupKind.STATIC)

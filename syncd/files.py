@@ -1,0 +1,288 @@
+"""Text files as sources: which ones a pattern names, their lines, and whether they are whole.
+
+It owns what file connectors share: patterns, gzip, encodings, the digest of a token, limits, and
+the proof that nobody wrote to a file while it was read. What a line means is the connector's
+business. An encoding is never guessed: UTF-8, or UTF-16 by its byte-order mark; any other must be
+set (design, decision 17).
+"""
+
+import codecs
+import glob
+import gzip
+import hashlib
+import io
+import os
+import stat
+import zlib
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import Field, field_validator
+
+from syncd.connector import Options, SourceField
+from syncd.errors import SourceError
+
+FILES_MAX = 10_000  # more files than this is a pattern that took in the wrong folder
+LINE_CHARS_MAX = (
+    16 * 1024 * 1024
+)  # the longest line held in memory; longer is not a text file of people
+EXAMPLE_CHARS_MAX = 60  # an example is shown in a table cell
+CHUNK_BYTES = (
+    64 * 1024
+)  # read at once; larger chunks were slower, as they leave the processor's cache
+GZIP_MAGIC = b"\x1f\x8b"
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def find(pattern: str, folder: Path) -> list[Path]:
+    """The files that `pattern` names, sorted; at least one, or SourceError.
+
+    A relative pattern starts at `folder`. A path that exists is taken literally, also when its name
+    holds a `*` or `[`. Hidden files need an explicit dot.
+    """
+    try:
+        expanded = Path(pattern).expanduser()
+    except RuntimeError as error:
+        raise SourceError(
+            f"{pattern} has no meaning", why=str(error), hint="Write it out"
+        ) from None
+    path = folder / expanded
+    with _failures(pattern):
+        if path.exists():
+            return [path]
+        names = glob.iglob(  # noqa: PTH207  Path.glob takes no absolute pattern, and hidden files
+            str(expanded), root_dir=folder, recursive=True
+        )
+        found = sorted({folder / name for name in islice(names, FILES_MAX + 1)})
+    if len(found) > FILES_MAX:
+        raise SourceError(f"{pattern} matches more than {FILES_MAX} files", hint="Narrow `path`")
+    found = [file for file in found if file.is_file()]
+    if not found:
+        raise SourceError(
+            f"No file matches {pattern}",
+            why=f"Looked for {path.absolute()}",
+            hint="Correct `path`; a relative path starts at the folder of the configuration",
+        )
+    return found
+
+
+def shown(path: Path, folder: Path) -> str:
+    """A file's name in places and errors: relative to the configuration's folder if below it."""
+    try:
+        return str(path.relative_to(folder))
+    except ValueError:
+        return str(path)
+
+
+def digest(paths: Sequence[Path], folder: Path, options: str) -> str:
+    """A digest of names, sizes, bytes and `options`: while it is equal, so is what is read."""
+    total = hashlib.blake2b(options.encode(), digest_size=32)
+    for path in paths:
+        name = shown(path, folder)
+        with _opened(path, name) as file:
+            total.update(
+                f"\0{name}\0{os.fstat(file.fileno()).st_size}\0".encode("utf-8", "surrogateescape")
+            )
+            with _failures(name):
+                while block := file.read(16 * CHUNK_BYTES):
+                    total.update(block)
+    return total.hexdigest()
+
+
+class FileOptions(Options):
+    """The options that all text files have.
+
+    path: a file or a pattern. key: what identifies a record for ever; without it the e-mail address
+    does. encoding: any that Python knows; None for UTF-8, or UTF-16 by byte-order mark.
+    """
+
+    path: str = Field(min_length=1)
+    key: str | None = Field(default=None, min_length=1)
+    encoding: str | None = None
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return _known_encoding(value) if value is not None else None
+
+
+class TextFile:
+    """One text file, open for one pass over its lines; a context manager.
+
+    name: as errors call it. encoding: a Python codec; None for UTF-8, or UTF-16 by byte-order mark.
+    """
+
+    def __init__(self, path: Path, name: str, encoding: str | None) -> None:
+        self._source = _chunks(path, name, encoding)
+        self._chunks: Iterator[str] = self._source
+
+    def __enter__(self) -> "TextFile":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._source.close()
+
+    def sample(self) -> str:
+        """The first whole lines, up to some 64 KiB; they are still part of `lines()`."""
+        first = next(self._chunks, "")
+        self._chunks = chain((first,), self._chunks)
+        return first
+
+    def lines(self) -> Iterator[str]:
+        """The lines with their ends (\\n, \\r\\n or \\r), without a byte-order mark.
+
+        Raises SourceError, with the line, for bytes that do not decode, NUL and over-long lines;
+        and, at the end, when the file was changed in the meantime.
+        """
+        return chain.from_iterable(io.StringIO(chunk, newline="") for chunk in self._chunks)
+
+
+def examples(names: Iterable[str], records: Iterable[Mapping[str, Any]]) -> list[SourceField]:
+    """The fields called `names`, each with its first value in `records` that is not empty."""
+    found = dict.fromkeys(names, "")
+    for record in records:
+        for name, value in record.items():
+            if found.get(name) == "" and value not in (None, ""):
+                found[name] = str(value)[:EXAMPLE_CHARS_MAX]
+    return [SourceField(name, example=example) for name, example in found.items()]
+
+
+def _known_encoding(name: str) -> str:
+    """`name` if Python can decode text with it. Raises ValueError."""
+    try:
+        codec = codecs.lookup(name)
+        b"x".decode(name)  # codecs from bytes to bytes, such as base64, are refused here
+    except UnicodeError:
+        pass  # one byte is not yet a character
+    except (LookupError, ValueError):
+        codec = None
+    if codec is None or codec.incrementaldecoder is None:
+        raise ValueError(f"{name!r} is not a text encoding; usual ones are cp1252, latin-1, utf-16")
+    return name
+
+
+def _chunks(path: Path, name: str, encoding: str | None) -> Generator[str, None, None]:
+    """The decoded text in pieces that end at line ends."""
+    line, tail = 1, ""  # `line`: of the first character of `tail`
+    with _opened(path, name) as file, _failures(name):
+        before = os.fstat(file.fileno())
+        with closing(_plain(file)) as plain:
+            block = plain.read(CHUNK_BYTES)
+            decode = _decoder(block, encoding)
+            start = True
+            while True:
+                try:
+                    text = decode(block, not block)
+                except UnicodeDecodeError as error:
+                    line += _line_ends(tail + _readable(error))
+                    raise _undecodable(name, line, encoding, error) from None
+                if start and text:
+                    text, start = text.removeprefix("\ufeff"), False
+                if "\0" in text:
+                    line += _line_ends(tail + text[: text.index("\0")])
+                    raise _nul(name, line, encoding)
+                text = tail + text
+                if not block:
+                    break
+                # A final \r may be the first half of \r\n.
+                cut = (text.rfind("\n") + 1) or (text.rfind("\r", 0, -1) + 1)
+                tail = text[cut:]
+                if cut:
+                    yield text[:cut]
+                    line += _line_ends(text[:cut])
+                if len(tail) > LINE_CHARS_MAX:
+                    raise SourceError(
+                        f"{name}:{line}: the line is longer than {LINE_CHARS_MAX} characters",
+                        hint="Check that this is a text file, one record a line",
+                    )
+                block = plain.read(CHUNK_BYTES)
+        _unchanged(path, name, before)
+        if text:
+            yield text
+
+
+def _decoder(block: bytes, encoding: str | None) -> Any:
+    if encoding is None:
+        encoding = "utf-16" if block.startswith(UTF16_MARKS) else "utf-8"
+    return codecs.getincrementaldecoder(encoding)("strict").decode
+
+
+def _line_ends(text: str) -> int:
+    return text.count("\n") + text.count("\r") - text.count("\r\n")
+
+
+def _readable(error: UnicodeDecodeError) -> str:
+    """The text before the bytes that do not decode."""
+    return error.object[: error.start].decode(error.encoding, "replace")
+
+
+def _undecodable(
+    name: str, line: int, encoding: str | None, error: UnicodeDecodeError
+) -> SourceError:
+    return SourceError(
+        f"{name}:{line}: the bytes do not decode as {encoding or error.encoding}",
+        why=f"Byte 0x{error.object[error.start]:02x}: {error.reason}",
+        hint='Save the file as UTF-8, or set `encoding` of this source (often "cp1252")',
+    )
+
+
+def _nul(name: str, line: int, encoding: str | None) -> SourceError:
+    return SourceError(
+        f"{name}:{line}: there is a NUL character",
+        why="Text holds none: the file is damaged, or not in the encoding that it was read in",
+        hint=""
+        if encoding
+        else 'If it is UTF-16 without byte-order mark, set `encoding = "utf-16-le"`',
+    )
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[IO[bytes]]:
+    """The raw bytes of a regular file. Anything else (a pipe, a device) could block for ever."""
+    with _failures(name):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SourceError(f"{name} is not a file", hint="Correct `path`")
+        file = path.open("rb")
+    with file:
+        yield file
+
+
+@contextmanager
+def _failures(name: str) -> Iterator[None]:
+    """Turn the errors of reading into ours."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise SourceError(
+            f"{name}: the gzip file is damaged or cut off", why=str(error), hint="Export it again"
+        ) from None
+    except OSError as error:
+        raise SourceError(
+            f"{name} cannot be read",
+            why=error.strerror or str(error),
+            hint="Check that it exists and that this user may read it",
+        ) from None
+
+
+def _plain(file: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
+    """The file's bytes, unpacked if they are gzip, whatever the name says."""
+    magic = file.read(len(GZIP_MAGIC))
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if magic == GZIP_MAGIC else file
+
+
+def _unchanged(path: Path, name: str, before: os.stat_result) -> None:
+    after = path.stat()
+    if _identity(before) != _identity(after):
+        raise SourceError(
+            f"{name} was changed while it was read",
+            why="Somebody is writing it: what was read may be half of it",
+            hint="It is read again in the next run; write to another name, then rename",
+        )
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,122 @@
+"""The tables of the state, and how an older state becomes a newer one. All DDL is here.
+
+A released migration is never edited: a later change is a later function. The tables and their commit points are those of
+`docs/architecture.md`, "State". sqlite-utils keeps the list of what was applied in `_sqlite_migrations`.
+"""
+
+from sqlite_utils import Database, Migrations
+
+APPLICATION_ID = 0x464C5A52  # "FLZR": tells our file from any other SQLite database
+ROWNO_BITS = 40  # rowno = sync << 40 | n: one sync's records are one range of the table, in the order of the source
+
+migrations = Migrations("fluenzr-syncd")
+
+
+@migrations()
+def m001_tables(db: Database) -> None:
+    """The first version."""
+    for statement in M001.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+M001 = """
+CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE sync(
+  sync INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  mapping TEXT,             -- version of the mapping that the fingerprints were made with
+  token TEXT,               -- the source's own digest at the last promoted read
+  cursor TEXT,              -- where the next incremental read goes on
+  promoted_at INTEGER,      -- last promotion, epoch seconds; NULL until the first: the "first run"
+  full_at INTEGER,          -- last promoted full read
+  completed_at INTEGER,     -- last run that ended well (or with quarantine)
+  read_count INTEGER,       -- records of the last promoted full read: what a shrunken source is compared with
+  listed INTEGER NOT NULL DEFAULT 0  -- 1: the account was listed for this sync before its first sending
+) STRICT;
+CREATE TABLE record(
+  rowno INTEGER PRIMARY KEY,
+  sync INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  email TEXT,               -- mapped address; NULL when it never had a usable one
+  fingerprint BLOB NOT NULL,
+  data TEXT,                -- mapped {"f","c","g","t"}; NULL when it never was wanted
+  skip TEXT,                -- why it is not wanted now (SkipReason, or 'gone'), NULL: wanted
+  note TEXT,                -- the reason in words
+  live INTEGER NOT NULL,    -- 1: contributes to its contact
+  dirty INTEGER NOT NULL DEFAULT 0,  -- 1: its link must be decided (again)
+  cid INTEGER,
+  UNIQUE(sync, key)
+) STRICT;
+CREATE INDEX record_email ON record(email) WHERE email IS NOT NULL;
+CREATE INDEX record_cid ON record(cid) WHERE cid IS NOT NULL;
+CREATE INDEX record_dirty ON record(rowno) WHERE dirty=1;
+CREATE TABLE contact(
+  cid INTEGER PRIMARY KEY,
+  email TEXT NOT NULL UNIQUE,   -- the address on the server, or to be created; '?<cid>': unknown just now
+  rid TEXT UNIQUE,              -- FluenzR's id; NULL until it was needed
+  origin TEXT,                  -- created | adopted
+  made_from INTEGER, made INTEGER,  -- server time (ms) between which our create took effect
+  status TEXT,                  -- FluenzR's status when last seen
+  state TEXT NOT NULL,          -- new | ok | forget
+  sync INTEGER,                 -- of the first record that contributes: where it is counted
+  policy TEXT,                  -- keep | ungroup | delete: the most cautious of all linked
+  want TEXT, sent TEXT,         -- {"f","c","g","t"}; g: grp.gid; sent: what FluenzR was last confirmed to have of ours
+  move_to TEXT,
+  touch INTEGER NOT NULL DEFAULT 0,   -- merge again
+  todo INTEGER NOT NULL DEFAULT 0,    -- want may differ from sent
+  inflight TEXT,                -- create update move group ungroup tag untag delete field check
+  inflight_at INTEGER,          -- server time (ms) before which it was not sent; NULL: FluenzR sends no Date
+  body TEXT,                    -- the fields of the bulk update that is in flight
+  unsettled INTEGER NOT NULL DEFAULT 0,  -- epoch s of a request that got no answer and may still take effect; 0: none
+  tries INTEGER NOT NULL DEFAULT 0, not_before INTEGER NOT NULL DEFAULT 0, err TEXT,
+  read_run INTEGER,             -- the run that last read it whole
+  wrote_run INTEGER             -- the run that last changed it in FluenzR
+) STRICT;
+CREATE INDEX contact_move ON contact(move_to) WHERE move_to IS NOT NULL;
+CREATE INDEX contact_todo ON contact(cid) WHERE todo=1;
+CREATE INDEX contact_touch ON contact(cid) WHERE touch=1;
+CREATE INDEX contact_inflight ON contact(cid) WHERE inflight IS NOT NULL;
+CREATE INDEX contact_late ON contact(cid) WHERE tries>0;
+CREATE TABLE never(
+  k TEXT NOT NULL,              -- 'e:' + keyed hash of the address, or 'r:' + keyed hash of sync and key
+  what TEXT NOT NULL,           -- ! opted out, - by the word of the source, x deleted by hand, # forgotten,
+                                -- ? absent at rebuild, * no dynamic group, or 'g' + gid: enrolled there
+  cid INTEGER, sure INTEGER NOT NULL,
+  PRIMARY KEY(k, what)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX never_open ON never(cid) WHERE sure=0;
+CREATE TABLE grp(
+  gid INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,           -- as the configuration or the source calls it
+  rid TEXT UNIQUE,              -- FluenzR's id; NULL: to be created
+  kind TEXT NOT NULL            -- static | dynamic | unknown
+) STRICT;
+CREATE TABLE grp_name(name TEXT PRIMARY KEY, gid INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE run(
+  run INTEGER PRIMARY KEY,
+  started_at INTEGER NOT NULL, ended_at INTEGER,
+  kind TEXT NOT NULL            -- sync | approve ...
+) STRICT;
+CREATE TABLE run_sync(
+  run INTEGER NOT NULL, sync TEXT NOT NULL,
+  status TEXT NOT NULL,         -- running ok partial held failed
+  counts TEXT NOT NULL,         -- JSON: the numbers of `syncd sync --json`
+  error TEXT, trips TEXT,       -- trips: JSON list of sentences, what each guard says
+  PRIMARY KEY(run, sync)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE held(
+  run INTEGER NOT NULL, sync TEXT NOT NULL,
+  email TEXT NOT NULL, change TEXT NOT NULL, -- JSON of one change, as `plan` shows it
+  digest BLOB NOT NULL,
+  approved INTEGER NOT NULL DEFAULT 0,       -- 1: released, once
+  PRIMARY KEY(sync, email)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE change(
+  id INTEGER PRIMARY KEY, run INTEGER NOT NULL, cid INTEGER NOT NULL, email TEXT NOT NULL, at INTEGER NOT NULL,
+  kind TEXT NOT NULL,           -- create update move remove group ungroup tag untag
+  detail TEXT NOT NULL          -- JSON: {"fields": {name: [old, new]}, "groups": {...}, "tags": {...}, ...}
+) STRICT;
+CREATE INDEX change_cid ON change(cid);
+CREATE INDEX change_run ON change(run)
+"""

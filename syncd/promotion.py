@@ -1,0 +1,127 @@
+"""One sync's step, from what was known to what was read: promoted, linked and merged in one transaction, judged, kept or rolled back.
+
+The guards count what the transaction really did; a plan is the same transaction, always rolled back.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from syncd.core.change import Change
+from syncd.core.guard import Limits, Tally, judge
+from syncd.core.step import added, change_of, count, digest_of
+from syncd.reading import Feed
+from syncd.state import books, links, runs, steps
+from syncd.state.links import SyncRule
+from syncd.state.reads import Read, SyncRow
+from syncd.upload import listing
+from syncd.upload.rounds import check_moved, refuse_missing_groups
+from syncd.upload.session import Session
+
+
+class _HeldBackError(Exception):
+    """Rolls the step's transaction back; never leaves this module."""
+
+
+@dataclass(slots=True)
+class Step:
+    """What one sync's step came to."""
+
+    trips: list[str] = field(default_factory=list)  # what each guard says; not empty: held
+    held: int = 0  # people whose change is held
+    same: int = 0  # records that mean the same as before
+    struck: int = 0  # records of forgotten people
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a step stands on. show: told of every change, held or not (for plans); None: nobody asks."""
+
+    session: Session
+    rules: Mapping[int, SyncRule]
+    limits: Limits
+    show: Callable[[Change], None] | None = None
+    chosen: bool = False  # only some people of the read are meant: it is no whole read
+
+
+def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
+    """Promote what was read unless a guard trips; then the held changes are kept for `approve`."""
+    session, state = ground.session, ground.session.state
+    step = Step()
+    undecided = check_moved(session, steps.moved_contacts(state, sync))
+    with steps.ChangeBook() as book:
+        try:
+            with state.tx():
+                step.struck = links.strike_forgotten(state, sync)
+                tally, step.same = _apply(ground, sync, feed, read, undecided)
+                approved = runs.approvals(state, sync.name)
+                _count(ground, sync, tally, approved, book)
+                step.trips = judge(tally, ground.limits)
+                if step.trips:
+                    raise _HeldBackError
+                runs.release_held(state, sync.name)
+                books.note_candidates(state, sync)
+                steps.note_stepped(state)
+        except _HeldBackError:
+            session.groups.load()
+        step.held = book.count if step.trips else 0
+        if step.trips:
+            with state.tx():
+                runs.hold(state, session.run, sync.name, book.changes())
+                steps.drop_token(state, sync)
+        if ground.show is not None:
+            for change, _ in book.changes():
+                ground.show(change)
+    return step
+
+
+def _apply(
+    ground: Ground, sync: SyncRow, feed: Feed, read: Read, undecided: set[int]
+) -> tuple[Tally, int]:
+    """Promote, link, merge, adopt: what the run would build on (inside the transaction)."""
+    session, state = ground.session, ground.session.state
+    steps.prepare_touched(state)
+    books.note_gone(state, sync)
+    promoted = links.promote(state, sync)
+    if not ground.chosen:
+        steps.save_read(state, sync, read, mapping=feed.mapping.version, now_s=session.now_s())
+    links.link(state, ground.rules, undecided)
+    links.merge_touched(state, ground.rules, session.groups)
+    if not sync.listed:
+        listing.adopt_listed(session)
+        listing.forget_looked_up(session)
+        steps.mark_listed(state, sync)
+        links.merge_touched(state, ground.rules, session.groups)
+    if not feed.settings.create_groups:
+        refuse_missing_groups(session, set(session.groups.names.values()), sync=feed.name)
+    tally = Tally(
+        live_before=promoted.live_before,
+        read=read.read,
+        read_before=sync.read_count,
+        full=read.full,
+        first_run=sync.promoted_at is None,
+        filter_changed=sync.mapping is not None and sync.mapping != feed.mapping.version,
+    )
+    return tally, promoted.same
+
+
+def _count(
+    ground: Ground, sync: SyncRow, tally: Tally, approved: set[bytes], book: steps.ChangeBook
+) -> None:
+    """Fill the tally with what this step adds, approved changes excepted; every change goes into the book."""
+    session, state = ground.session, ground.session.state
+    kinds, names = session.groups.kinds, session.groups.names
+    for person, before, known in steps.touched(state):
+        todo = added(person, before, kinds)
+        change = change_of(person, todo, sync=sync.name, names=names, kinds=kinds)
+        if change is None:
+            continue
+        digest = digest_of(change)
+        book.add(change, digest)
+        if digest in approved:
+            tally.gone_approved += int(todo.delete or todo.removal)
+            continue
+        count(tally, change, todo, known=known)
+    if tally.group_removals:
+        sizes = steps.group_sizes(state, sync)
+        tally.group_sizes = {names[gid]: size for gid, size in sizes.items()}
+    tally.confirmed = steps.confirmed_count(state, sync)

@@ -1,0 +1,164 @@
+"""One source, read beside the state into the scratch tables: what is new, changed, unchanged or gone.
+
+Nothing here changes the state: a read counts only once it is promoted. A read that does not complete raises SourceError.
+"""
+
+from dataclasses import dataclass
+
+from syncd.config import SyncSettings
+from syncd.connector import (
+    Checkpoint,
+    Connector,
+    Event,
+    Merged,
+    Record,
+    Request,
+    Resync,
+    Tombstone,
+)
+from syncd.core.mapping import Mapping
+from syncd.core.nearest import suggestion
+from syncd.errors import ConfigError, SourceError
+from syncd.state.reads import (
+    DuplicateKey,
+    Read,
+    SyncRow,
+    Walk,
+    count_staged,
+    prepare_stage,
+    tally_all_same,
+)
+from syncd.state.store import State
+from syncd.watch import Watch
+
+PROGRESS_ROWS = 1000  # records between two steps of the progress bar
+ALWAYS_KNOWN = frozenset({"record", "_id"})  # names that every record has
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One sync's side of a read: its settings, its source, its compiled mapping."""
+
+    settings: SyncSettings
+    connector: Connector
+    mapping: Mapping
+
+    @property
+    def name(self) -> str:
+        """The sync's name."""
+        return self.settings.name
+
+
+def check_names(feed: Feed) -> None:
+    """Every name that the mapping uses exists in the source, where the source can tell. Raises ConfigError, SourceError."""
+    abilities = feed.connector.ABILITIES
+    if not abilities.fields_known:
+        return
+    known = {field.name for field in feed.connector.fields()} | abilities.joins | ALWAYS_KNOWN
+    lines = [
+        f"sync.{feed.name}.{use.place}: the source has no field {use.names[0]!r}: "
+        + suggestion(use.names[0], known)
+        for use in feed.mapping.uses
+        if use.names and not known.intersection(use.names)
+    ]
+    if lines:
+        raise ConfigError("\n".join(lines), hint="Run `syncd check` to see the fields of the source")
+
+
+def read(
+    state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, watch: Watch
+) -> Read:
+    """Read one source into the scratch tables. Raises SourceError, ConfigError: then nothing of it counts."""
+    same_mapping = sync.mapping == feed.mapping.version
+    token = feed.connector.token() if feed.connector.ABILITIES.token else None
+    if token is not None and token == sync.token and same_mapping and not full:
+        prepare_stage(state)
+        return tally_all_same(state, sync)
+    due_full = sync.full_at is None or now_s - sync.full_at >= feed.settings.full_every_s
+    cursor = None if full or due_full or not same_mapping else sync.cursor
+    prepare_stage(state)
+    watch.phase(feed.name, "read", sync.read_count)
+    with state.tx(scratch_only=True):
+        found = _Reading(state, sync, feed, watch).take(cursor)
+    found.token = token
+    return found
+
+
+class _Reading:
+    """The events of one read, one after the other."""
+
+    def __init__(self, state: State, sync: SyncRow, feed: Feed, watch: Watch) -> None:
+        self._state, self._sync, self._feed, self._watch = state, sync, feed, watch
+        self._walk = Walk(state, sync)
+        self._found = Read()
+
+    def take(self, cursor: str | None) -> Read:
+        feed, found = self._feed, self._found
+        found.full = cursor is None
+        names = feed.mapping.names
+        fields = None if "record" in names else names
+        events = feed.connector.read(Request(cursor=cursor, fields=fields))
+        try:
+            for event in events:
+                if type(event) is Record:  # the hot path first
+                    self._record(event)
+                else:
+                    self._other(event)
+        except DuplicateKey as error:
+            raise self._with_first_place(error, fields) from None
+        finally:
+            self._walk.close()
+            close = getattr(events, "close", None)
+            if close is not None:
+                close()
+        self._walk.flush()
+        if found.full:
+            self._walk.mark_gone(list(self._walk.unseen()))
+        count_staged(self._state, found)
+        return found
+
+    def _record(self, record: Record) -> None:
+        found, mapping = self._found, self._feed.mapping
+        found.read += 1
+        if found.read % PROGRESS_ROWS == 0:
+            self._watch.advance(PROGRESS_ROWS)
+        fingerprint = mapping.fingerprint(record.fields)
+        key, outcome = record.key, None
+        if not key:
+            outcome = mapping.map(record.fields)
+            key = outcome.email or ""
+            if not key:
+                found.nameless += 1  # no key and no address: reported, never sent
+                return
+        known = self._walk.find(key, record.place)
+        if known is not None and known.fingerprint == fingerprint and known.skip != "gone":
+            found.add_same(known.skip)
+            return
+        self._walk.stage(known, key, fingerprint, outcome or mapping.map(record.fields), record.place)
+        found.staged += 1
+
+    def _other(self, event: Event) -> None:
+        match event:
+            case Checkpoint(cursor):
+                self._found.cursor = cursor
+            case Resync(reason):
+                self._found.full, self._found.resync = True, reason
+            case Tombstone(key) | Merged(loser=key):
+                known = self._walk.find(key, "")
+                if known is not None:
+                    self._walk.mark_gone([known.rowno])
+            case _:
+                raise SourceError(f"The connector of {self._feed.name!r} yielded {type(event).__name__}")
+
+    def _with_first_place(self, error: DuplicateKey, fields: frozenset[str] | None) -> DuplicateKey:
+        """Where the key stood first is known only for staged records; else the source is asked once more."""
+        if error.first:
+            return error
+        for event in self._feed.connector.read(Request(fields=fields)):
+            if isinstance(event, Record):
+                key = event.key or self._feed.mapping.map(event.fields).email or ""
+                if key == error.key and event.place != error.place:
+                    return DuplicateKey(error.key, error.place, first=event.place)
+        return error
+
+

@@ -1,0 +1,93 @@
+"""The connectors that are installed, ours and everybody's, found by the entry-point group.
+
+A third party's package declares a name and a class under that group; it is installed beside the
+product and needs nothing else. Only the connector that is asked for is imported, so that a broken
+or heavy one never harms a run that does not use it.
+"""
+
+import re
+from difflib import get_close_matches
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from typing import cast
+
+from syncd.connector import Connector
+from syncd.errors import ConfigError
+
+GROUP = "syncd.connectors"
+CONTRACT = ("OPTIONS", "ABILITIES", "SUMMARY", "check", "fields", "token", "read")
+
+_EXTRA = re.compile(r"([\w.-]+).*;.*\bextra\s*==\s*['\"]([\w.-]+)['\"]")
+
+
+def names() -> list[str]:
+    """The names of all connectors, sorted; none of them is imported."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def load(name: str) -> type[Connector]:
+    """The class of the connector called `name`; unknown or unusable, ConfigError."""
+    point = _only(name)
+    try:
+        loaded = point.load()
+    except Exception as error:  # whatever a third party's module raises
+        raise ConfigError(
+            f"The connector {name!r} of the package {_package(point)} cannot be loaded",
+            why=f"{type(error).__name__}: {error}",
+            hint=_remedy(point, error),
+        ) from error
+    lacking = [part for part in CONTRACT if not hasattr(loaded, part)]
+    if not isinstance(loaded, type) or lacking:
+        raise ConfigError(
+            f"{point.value} of the package {_package(point)} is not a connector",
+            why=f"It has no {', '.join(lacking)}" if lacking else "It is not a class",
+            hint="Tell the package's author, or install another version",
+        )
+    return cast("type[Connector]", loaded)
+
+
+def _only(name: str) -> EntryPoint:
+    """The one entry point called `name`; the same one twice (two paths to one package) is one."""
+    found = {
+        (point.value, _package(point)): point for point in entry_points(group=GROUP, name=name)
+    }
+    if not found:
+        near = get_close_matches(name, names(), n=1, cutoff=0.5)
+        raise ConfigError(
+            f"There is no connector {name!r}",
+            why=f"Installed are {', '.join(names()) or 'none'}",
+            hint=f"Did you mean {near[0]!r}?" if near else "Install the package that has it",
+        )
+    if len(found) > 1:
+        packages = sorted(package for _, package in found)
+        raise ConfigError(
+            f"There are several connectors {name!r}",
+            why=f"They come from {' and '.join(packages)}",
+            hint="Uninstall all but one of these packages",
+        )
+    return next(iter(found.values()))
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "(unknown)"
+
+
+def _remedy(point: EntryPoint, error: Exception) -> str:
+    """What to install, when a module is missing that an extra of the package would bring along."""
+    if isinstance(error, ModuleNotFoundError) and error.name and point.dist:
+        extra = _extra(point.dist, error.name.partition(".")[0])
+        if extra:
+            return f"Run: pip install '{point.dist.name}[{extra}]'"
+        return f"Run: pip install --force-reinstall '{point.dist.name}'"
+    return f"Update or reinstall the package {_package(point)}"
+
+
+def _extra(package: Distribution, module: str) -> str | None:
+    for requirement in package.requires or ():
+        match = _EXTRA.match(requirement)
+        if match and _same(match[1], module):
+            return match[2]
+    return None
+
+
+def _same(package: str, module: str) -> bool:
+    return re.sub(r"[-_.]+", "-", package).lower() == re.sub(r"[-_.]+", "-", module).lower()

@@ -1,0 +1,72 @@
+"""What `syncd sync` says when it is done: one block per sync, in numbers, and what to do next."""
+
+from collections.abc import Iterable
+
+from syncd.core.result import Status, SyncResult
+from syncd.report.plan import skipped_words
+from syncd.report.text import clean, count, duration, people, say, say_json, style
+
+COLOURS = {
+    Status.OK: "green",
+    Status.PARTIAL: "yellow",
+    Status.HELD: "yellow",
+    Status.FAILED: "red",
+}
+DONE = ("created", "updated", "moved", "removed", "grouped", "ungrouped")
+
+
+def as_json(results: Iterable[SyncResult]) -> None:
+    """One object per sync."""
+    for result in results:
+        say_json(result.contract())
+
+
+def in_words(results: Iterable[SyncResult]) -> None:
+    """One block per sync."""
+    for result in results:
+        say(
+            f"{style(clean(result.sync), 'bold')}: {style(result.status.value, COLOURS[result.status])}"
+            f"  (run {result.run}, {duration(result.seconds)}, {count(result.requests, 'request')})"
+        )
+        for line in _lines(result):
+            say(f"  {line}")
+
+
+def _lines(result: SyncResult) -> list[str]:
+    name = clean(result.sync)
+    lines = []
+    if result.error:
+        lines.append(clean(result.error))
+    if result.status is Status.FAILED:
+        lines.append(
+            "Nothing of this read was used; what was sent before is kept, the next run goes on"
+        )
+    if result.read or result.gone:
+        lines.append(_records(result))
+    done = [f"{word} {count(getattr(result, word))}" for word in DONE if getattr(result, word)]
+    if done or result.status in (Status.OK, Status.PARTIAL):
+        lines.append(f"people: {', '.join(done) or 'nothing to send'}")
+    if result.enrolled:
+        lines.append(f"mailed: {people(result.enrolled)}, on joining dynamic groups")
+    if result.status is Status.HELD:
+        lines += [f"held: {clean(trip)}" for trip in result.trips]
+        lines.append(f"{people(result.held)} held; of them, nothing was sent")
+        lines.append(f"look at it:  syncd plan {name}")
+        lines.append(f"release it:  syncd approve {result.run} {name}")
+        lines.append("or put the source right: the next run then goes on by itself")
+    if result.quarantined:
+        lines.append(
+            f"{people(result.quarantined)} could not be delivered: `syncd status` says who, and why"
+        )
+    return lines
+
+
+def _records(result: SyncResult) -> str:
+    parts = [f"{count(result.read)} read", f"{count(result.unchanged)} unchanged"]
+    parts += [f"{count(result.changed)} changed"] if result.changed else []
+    parts += [f"{count(result.gone)} gone"] if result.gone else []
+    parts += [f"{count(result.opted_out)} opted out"] if result.opted_out else []
+    if result.skipped:
+        by = skipped_words(result.skipped_by)
+        parts.append(f"{count(result.skipped)} skipped" + (f" ({by})" if by else ""))
+    return f"records: {', '.join(parts)}"

@@ -1,0 +1,233 @@
+"""What `status` and `history` show: how each sync stands, what past runs did."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from syncd.core.change import Edit
+from syncd.report.plan import edits
+from syncd.report.text import (
+    ago,
+    clean,
+    count,
+    duration,
+    iso,
+    moment,
+    people,
+    say,
+    say_json,
+    style,
+    table,
+)
+from syncd.state.story import Account, Part, PastChange, PastRun, Stuck, SyncNow
+
+NUMBERS = (
+    "read",
+    "changed",
+    "created",
+    "updated",
+    "moved",
+    "removed",
+    "enrolled",
+    "quarantined",
+    "held",
+)
+
+
+def status_json(sync: SyncNow, *, next_s: float | None, now_s: float, schedule: str | None) -> None:
+    """One object: times in ISO 8601, ages in seconds, the last run's numbers as `syncd sync --json` has them."""
+    last = sync.last
+    say_json(
+        {
+            "sync": sync.name,
+            "schedule": schedule,
+            "next_run": iso(next_s),
+            "last_run": last.run if last else None,
+            "status": last.status if last else None,
+            "started": iso(last.started_s if last else None),
+            "ended": iso(last.ended_s if last else None),
+            "completed": iso(sync.completed_s),
+            "age_seconds": None
+            if sync.completed_s is None
+            else max(0, round(now_s - sync.completed_s)),
+            "held": sync.held - sync.approved,
+            "held_run": sync.held_run,
+            "approved": sync.approved,
+            "quarantined": sync.stuck,
+            "deletes_waiting": sync.deletes_waiting,
+            "counts": {k: v for k, v in last.counts.items() if k != "error"} if last else {},
+            "error": last.error if last else None,
+        }
+    )
+
+
+def status_words(
+    syncs: Iterable[tuple[SyncNow, float | None, str | None]], *, now_s: float
+) -> None:
+    """One block per sync. Each comes with its next start (None: by hand only) and its schedule in words."""
+    for sync, next_s, schedule in syncs:
+        last = sync.last
+        say(style(sync.name, "bold") + (f": {last.status}" if last else ": has never run"))
+        if last:
+            say(f"  last run   {last.run}, {_when(last.started_s, now_s=now_s)}")
+            say(f"  numbers    {_numbers(last.counts)}")
+        if last and last.error:
+            say(f"  error      {clean(last.error)}")
+        say(f"  next run   {_next(next_s, schedule, now_s=now_s)}")
+        if sync.completed_s is not None:
+            say(f"  data       as of {_when(sync.completed_s, now_s=now_s)}")
+        for line in _waiting(sync):
+            say(f"  {line}")
+
+
+def _next(next_s: float | None, schedule: str | None, *, now_s: float) -> str:
+    if next_s is None:
+        return "by hand only: it has no schedule"
+    words = "due now" if next_s <= now_s else _when(next_s, now_s=now_s)
+    return f"{words} ({schedule}), while `syncd run` is running"
+
+
+def _waiting(sync: SyncNow) -> Iterable[str]:
+    if sync.held > sync.approved:
+        yield f"held       {people(sync.held - sync.approved)} of run {sync.held_run}"
+        for trip in sync.last.trips if sync.last and sync.last.run == sync.held_run else []:
+            yield f"           - {clean(trip)}"
+        yield f"           release: syncd approve {sync.held_run} {sync.name}"
+    if sync.approved:
+        yield f"approved   {people(sync.approved)}: the next run sends it"
+    if sync.stuck:
+        yield f"waiting    {people(sync.stuck)} whom FluenzR refuses, or who were put off (below)"
+    if sync.deletes_waiting:
+        yield (
+            f"deletes    {people(sync.deletes_waiting)} to be deleted: `syncd sync` without names does it,"
+        )
+        yield "           once every sync was read and none failed or is held"
+
+
+def account_words(
+    account: Account, stuck: list[Stuck], *, now_s: float, requests_per_minute: float
+) -> None:
+    """What is the same for all syncs."""
+    say()
+    say(f"budget: at most {requests_per_minute:,.0f} requests a minute, less where FluenzR says so")
+    if account.in_flight:
+        say(f"{people(account.in_flight)} in flight: the next run reads them back first")
+    say(f"{people(account.opted_out)} opted out or were blocked: never created, never mailed")
+    if account.deleted_by_hand:
+        say(f"{people(account.deleted_by_hand)} deleted by hand in FluenzR stay deleted")
+    if not stuck:
+        return
+    say()
+    rows = [
+        (
+            one.email,
+            str(one.tries),
+            "next run" if one.not_before_s <= now_s else ago(one.not_before_s, now_s=now_s),
+            one.error or "",
+        )
+        for one in stuck
+    ]
+    for line in table(rows, ("waiting", "tries", "again", "because"), right=[1]):
+        say(line)
+
+
+def _numbers(counts: Mapping[str, Any]) -> str:
+    parts = [f"{name} {count(counts[name])}" for name in NUMBERS if counts.get(name)]
+    return ", ".join(parts) or "nothing read, nothing changed"
+
+
+def _when(epoch_s: float, *, now_s: float) -> str:
+    return f"{moment(epoch_s)} ({ago(epoch_s, now_s=now_s)})"
+
+
+def run_json(run: PastRun, changes: Iterable[PastChange] = ()) -> None:
+    """One object a run; with its changes where they were asked for."""
+    listed = [change_object(change) for change in changes]
+    say_json(
+        {
+            "run": run.run,
+            "kind": run.kind,
+            "started": iso(run.started_s),
+            "ended": iso(run.ended_s),
+            "syncs": [_part_object(part) for part in run.parts],
+            "change_count": run.change_count,
+            **({"changes": listed} if listed else {}),
+        }
+    )
+
+
+def _part_object(part: Part) -> dict[str, Any]:
+    found = asdict(part)
+    return {key: found[key] for key in ("sync", "status", "counts", "error", "trips")}
+
+
+def change_object(change: PastChange) -> dict[str, Any]:
+    """One past change for programs."""
+    return {
+        "run": change.run,
+        "at": iso(change.at_s),
+        "email": change.email,
+        "change": change.kind,
+        **change.detail,
+    }
+
+
+def history_words(runs: list[PastRun]) -> None:
+    """A table, the newest run first."""
+    if not runs:
+        say("Nothing has run yet. Next: syncd plan")
+        return
+    rows = []
+    for run in runs:
+        took = "not ended" if run.ended_s is None else duration(run.ended_s - run.started_s)
+        first = (str(run.run), moment(run.started_s), took)
+        parts: list[Part | None] = [*run.parts] or [None]
+        for number, part in enumerate(parts):
+            lead = first if number == 0 else ("", "", "")
+            words = (
+                ("", "", "") if part is None else (part.sync, part.status, _numbers(part.counts))
+            )
+            rows.append((*lead, *words))
+    for line in table(rows, ("run", "started", "took", "sync", "status", "numbers"), right=[0]):
+        say(line)
+    if any(run.ended_s is None for run in runs):
+        say("not ended: it is running now, or it was killed; the next run goes on where it stopped")
+
+
+def run_words(run: PastRun, changes: list[PastChange]) -> None:
+    """One run in detail."""
+    took = (
+        "has not ended" if run.ended_s is None else f"took {duration(run.ended_s - run.started_s)}"
+    )
+    say(f"run {run.run} ({run.kind}), {moment(run.started_s)}, {took}")
+    for part in run.parts:
+        say(f"{style(part.sync, 'bold')}: {part.status}")
+        say(f"  {_numbers(part.counts)}, requests {count(part.counts.get('requests', 0))}")
+        if part.error:
+            say(f"  {clean(part.error)}")
+        for trip in part.trips:
+            say(f"  held: {clean(trip)}")
+    if changes:
+        say()
+    for change in changes:
+        for line in change_words(change, email=True):
+            say(line)
+    if run.change_count > len(changes):
+        say(f"and {count(run.change_count - len(changes))} more changes")
+
+
+def change_words(change: PastChange, *, email: bool = False) -> list[str]:
+    """One past change: a head line, then old -> new."""
+    who = f"{clean(change.email)}  " if email else ""
+    detail = change.detail
+    lines = [
+        f"{moment(change.at_s)}  {who}{change.kind}" + ("" if email else f"  (run {change.run})")
+    ]
+    fields = {name: (pair[0], pair[1]) for name, pair in (detail.get("fields") or {}).items()}
+    groups, tags = (_edit(detail.get(name)) for name in ("groups", "tags"))
+    return lines + [f"    {line}" for line in edits(fields, groups, tags)]
+
+
+def _edit(told: Mapping[str, Any] | None) -> Edit:
+    told = told or {}
+    return Edit(tuple(told.get("add", ())), tuple(told.get("remove", ())))

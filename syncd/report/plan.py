@@ -1,0 +1,260 @@
+"""What `syncd plan` shows: first who would be mailed, then what a guard would hold, then the changes.
+
+Changes are streamed, for a first run has as many as there are people: people see the first ones, JSON
+passes through a file that is deleted when it is closed.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import IO, Protocol, Self
+
+from syncd.core.change import Change, ChangeKind, Edit
+from syncd.core.result import PlanResult
+from syncd.report.text import (
+    as_json,
+    clean,
+    count,
+    duration,
+    people,
+    raw,
+    say,
+    shown,
+    style,
+)
+
+CHANGES_SHOWN_MAX = 20  # of each sync; --json has them all
+ADDRESSES_SHOWN_MAX = 5  # of those who would be mailed
+CONTRACT = (
+    "sync",
+    "create",
+    "update",
+    "move",
+    "remove",
+    "group",
+    "ungroup",
+    "enrol",
+    "quarantine",
+    "held",
+    "requests",
+    "seconds_at_limit",
+)
+KINDS = tuple(kind.value for kind in ChangeKind)
+SIGNS = {
+    ChangeKind.CREATE: "+",
+    ChangeKind.REMOVE: "-",
+    ChangeKind.MOVE: ">",
+    ChangeKind.UPDATE: "~",
+    ChangeKind.GROUP: "~",
+    ChangeKind.UNGROUP: "~",
+}
+SKIPPED = {
+    "filtered": "left out by `where`",
+    "address": "without a usable address",
+    "opted_out": "opted out in the source",
+    "blocked": "with a value that could not be read",
+    "never": "barred by the never-ledger",
+    "gone": "gone from the source",
+}
+
+
+class PlanReport(Protocol):
+    """Is shown each change as it comes, then the results."""
+
+    def show(self, change: Change) -> None:
+        """One change more."""
+
+    def finish(self, results: Iterable[PlanResult]) -> None:
+        """Say it all."""
+
+    def __enter__(self) -> Self:
+        """Ready for changes."""
+
+    def __exit__(self, *exc: object) -> None:
+        """Free what it holds."""
+
+
+class PlanJson:
+    """One object per sync, with every change."""
+
+    def __init__(self) -> None:
+        self._spools: dict[str, IO[str]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for spool in self._spools.values():
+            spool.close()
+
+    def show(self, change: Change) -> None:
+        """Keep it in the sync's file."""
+        spool = self._spools.get(change.sync)
+        if spool is None:
+            spool = tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass")  # noqa: SIM115
+            self._spools[change.sync] = spool
+        else:
+            spool.write(",")
+        spool.write(as_json(change.contract()))
+
+    def finish(self, results: Iterable[PlanResult]) -> None:
+        """The objects, one a line."""
+        for result in results:
+            raw(as_json({name: getattr(result, name) for name in CONTRACT})[:-1] + ',"changes":[')
+            spool = self._spools.get(result.sync)
+            if spool is not None:
+                spool.seek(0)
+                shutil.copyfileobj(spool, _Stdout())
+            raw("]" + (f',"error":{as_json(result.error)}' if result.error else "") + "}\n")
+
+
+class _Stdout:
+    def write(self, text: str) -> int:
+        raw(text)
+        return len(text)
+
+
+@dataclass(slots=True)
+class _Sample:
+    changes: list[Change] = field(default_factory=list)
+    count: int = 0
+    mailed: list[str] = field(default_factory=list)
+
+
+class PlanWords:
+    """For people. then: the command that would carry the plan out, such as "syncd sync"."""
+
+    def __init__(self, then: str) -> None:
+        self._then = then
+        self._samples: dict[str, _Sample] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+    def show(self, change: Change) -> None:
+        """Keep the first ones of each sync."""
+        sample = self._samples.setdefault(change.sync, _Sample())
+        sample.count += 1
+        if len(sample.changes) < CHANGES_SHOWN_MAX:
+            sample.changes.append(change)
+        if change.enrol and len(sample.mailed) < ADDRESSES_SHOWN_MAX:
+            sample.mailed.append(change.email)
+
+    def finish(self, results: Iterable[PlanResult]) -> None:
+        """One block per sync, and what to type next."""
+        found = list(results)
+        for result in found:
+            _block(result, self._samples.get(result.sync, _Sample()))
+        _next(found, self._then)
+
+
+def _block(result: PlanResult, sample: _Sample) -> None:
+    say(style(result.sync, "bold"))
+    if result.error:
+        say(f"  {style('No plan:', 'red')} {clean(result.error)}")
+        say()
+        return
+    _mailed(result, sample.mailed)
+    if result.trips:
+        say(f"  {style('A guard would hold this sync whole:', 'yellow')}")
+        for trip in result.trips:
+            say(f"    - {clean(trip)}")
+    _counts(result)
+    if result.new_groups:
+        names = ", ".join(f'"{clean(name)}"' for name in result.new_groups)
+        say(f"  Groups that would be created, static ones: {names}")
+    if not result.sees_removals:
+        say("  This read cannot see who left the source: it removes nobody")
+    if sample.changes:
+        say()
+    for change in sample.changes:
+        _change(change)
+    if sample.count > len(sample.changes):
+        say(f"  and {count(sample.count - len(sample.changes))} more; --json shows them all")
+    say()
+
+
+def _mailed(result: PlanResult, some: list[str]) -> None:
+    if not result.enrol:
+        say("  Nobody would be mailed: nobody joins a dynamic group")
+        return
+    groups = ", ".join(
+        f'"{clean(name)}" ({count(n)})' for name, n in sorted(result.enrol_by_group.items())
+    )
+    say(
+        style(f"  {people(result.enrol)} would be mailed", "bold")
+        + (f", on joining the dynamic groups {groups}" if groups else "")
+    )
+    rest = result.enrol - len(some)
+    more = f" and {count(rest)} more" if rest > 0 else ""
+    say(f"    {', '.join(map(clean, some))}{more}")
+
+
+def _counts(result: PlanResult) -> None:
+    parts = [f"{kind} {count(getattr(result, kind))}" for kind in KINDS if getattr(result, kind)]
+    say(f"  People: {', '.join(parts) or 'nothing to change'}")
+    if result.quarantine:
+        say(
+            f"  {people(result.quarantine)} would wait: FluenzR refused them before (`syncd why EMAIL`)"
+        )
+    skipped = skipped_words(result.skipped_by)
+    say(
+        f"  Records: {count(result.read)} read, {count(result.unchanged)} unchanged"
+        + (f"; skipped: {skipped}" if skipped else "")
+    )
+    at_limit = duration(result.seconds_at_limit)
+    say(f"  Cost: {count(result.requests, 'request')}, {at_limit} at the API's limit")
+
+
+def skipped_words(by: dict[str, int]) -> str:
+    """ "3 left out by `where`, 1 without a usable address"."""
+    return ", ".join(f"{count(n)} {SKIPPED.get(name, name)}" for name, n in by.items() if n)
+
+
+def _change(change: Change) -> None:
+    why = f"  ({clean(change.why)})" if change.why else ""
+    mailed = style("  MAILED", "yellow") if change.enrol else ""
+    say(f"  {SIGNS[change.kind]} {clean(change.email)}  {change.kind.value}{mailed}{why}")
+    for line in edits(
+        change.fields, change.groups, change.tags, created=change.kind.value == "create"
+    ):
+        say(f"      {line}")
+
+
+def edits(
+    fields: dict[str, tuple[object, object]],
+    groups: Edit,
+    tags: Edit,
+    *,
+    created: bool = False,
+) -> list[str]:
+    """One line a field (old -> new), one for groups, one for tags."""
+    lines = []
+    for name, (old, new) in fields.items():
+        value = shown(new) if created else f"{shown(old)} -> {shown(new)}"
+        lines.append(f"{clean(name)}: {value}")
+    for word, edit in (("groups", groups), ("tags", tags)):
+        names = [f"+{clean(n)}" for n in edit.add] + [f"-{clean(n)}" for n in edit.remove]
+        if names:
+            lines.append(f"{word}: {', '.join(names)}")
+    return lines
+
+
+def _next(results: list[PlanResult], then: str) -> None:
+    work = sum(getattr(result, kind) for result in results for kind in KINDS)
+    if any(result.error for result in results):
+        say("Next: put right what failed, then run `syncd plan` again")
+    elif any(result.trips for result in results):
+        say(
+            f"Next: put the source or [guard] right; or `{then}`, which holds it for `syncd approve`"
+        )
+    elif work:
+        say(f"Next: {then}")
+    else:
+        say("Nothing to send.")
+    sys.stdout.flush()

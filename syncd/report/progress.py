@@ -1,0 +1,101 @@
+"""The progress bar of a terminal: what phase a run is in, how far, how fast, and how much is left.
+
+It implements `syncd.watch.Watch`; where stderr is no terminal, nobody looks on.
+"""
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from syncd.report.text import clean
+from syncd.watch import Nobody, Watch
+
+PHASES = {
+    "read": "reading the source",
+    "list": "listing FluenzR",
+    "check": "reading back",
+    "upload": "sending",
+}
+REFRESH_PER_S = 8
+
+
+def watcher(*, wanted: bool) -> "Bar | Silence":
+    """A bar when it is wanted and stderr is a terminal; else nobody."""
+    return Bar() if wanted and sys.stderr.isatty() else Silence()
+
+
+class Silence(Nobody):
+    """Nobody, for the same `with`."""
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+
+class Bar:
+    """One bar, of the phase that is going on; gone when the run is over."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[detail]}", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+            refresh_per_second=REFRESH_PER_S,
+        )
+        self._task = self._progress.add_task("", rate="", detail="", visible=False)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def phase(self, sync: str, phase: str, total: int | None) -> None:
+        """Start anew, with the words of this phase."""
+        words = PHASES.get(phase, phase)
+        self._progress.reset(
+            self._task,
+            total=total,
+            completed=0,
+            visible=True,
+            description=clean(f"{sync}: {words}" if sync else words),
+            rate="",
+            detail="",
+        )
+
+    def advance(self, steps: int, *, detail: str = "") -> None:
+        """Move on; the rate is that of the last half minute."""
+        self._progress.advance(self._task, steps)
+        speed = self._progress.tasks[0].speed
+        fields = {"rate": f"{speed:,.0f}/s"} if speed else {}
+        if detail:
+            fields["detail"] = clean(detail)
+        self._progress.update(self._task, **fields)  # type: ignore[arg-type]  # only fields
+
+    def done(self) -> None:
+        """Nothing is going on."""
+        self._progress.update(self._task, visible=False)

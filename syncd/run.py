@@ -1,0 +1,388 @@
+"""One run: read -> map -> diff -> guard -> upload -> record. The only place where everything meets.
+
+    lock, list the groups, read what is in flight, read FluenzR's opt-outs
+    per sync: read the source, apply its opt-outs, promote the read unless a guard holds it
+    upload what is wanted and not there; read what is in doubt; close the books
+
+Every commit point is in `state`; a run that is killed anywhere goes on with the next one.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from syncd import registry
+from syncd.clock import Clock
+from syncd.config import Settings, SyncSettings
+from syncd.connector import Context
+from syncd.core.change import Change
+from syncd.core.mapping import compile_mapping
+from syncd.core.nearest import suggestion
+from syncd.core.result import PlanResult, Status, SyncResult
+from syncd.errors import ConfigError, FluenzrError, SourceError, SyncdError, UsageError
+from syncd.fluenzr import FluenzR
+from syncd.planning import Forecast, pending
+from syncd.promotion import Ground, promote_read
+from syncd.reading import Feed, check_names, read
+from syncd.state import books, links, reads, runs, steps
+from syncd.state.groups import Groups
+from syncd.state.links import SyncRule
+from syncd.state.reads import Read, SyncRow
+from syncd.state.store import State, hold, open_state
+from syncd.upload import listing
+from syncd.upload.pool import Pool
+from syncd.upload.recover import recover
+from syncd.upload.rounds import upload
+from syncd.upload.session import Session
+from syncd.watch import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked for. names: syncs, () for all. full: read whole even where a cursor is there.
+
+    wait_s: for the lock. email: only this person. limit: only the first so many people who would change.
+    """
+
+    names: tuple[str, ...] = ()
+    full: bool = False
+    wait_s: float = 0.0
+    email: str | None = None
+    limit: int | None = None
+
+    @property
+    def chosen(self) -> bool:
+        """Whether only some people are meant."""
+        return self.email is not None or self.limit is not None
+
+
+def sync(settings: Settings, order: Order, *, clock: Clock, watch: Watch) -> list[SyncResult]:
+    """One run of the named syncs; their results, in the order of the configuration.
+
+    Raises ConfigError, UsageError, StateError, Interrupted; what a source or FluenzR refuses is in the results.
+    """
+    with _opened(settings, order, clock, watch, rehearsal=False) as run:
+        return run.execute()
+
+
+def plan(
+    settings: Settings, order: Order, *, clock: Clock, watch: Watch, show: Callable[[Change], None]
+) -> list[PlanResult]:
+    """What `sync` would do. Sends nothing but reads, keeps nothing. show: called once per change, as they are found."""
+    with _opened(settings, order, clock, watch, rehearsal=True) as run:
+        return run.rehearse(show)
+
+
+@dataclass(slots=True)
+class _Part:
+    """One sync's part of the run."""
+
+    feed: Feed
+    row: SyncRow
+    result: SyncResult
+    read: Read | None = None
+    same: int = 0  # changed records that mean the same after mapping
+    struck: int = 0  # records of forgotten people
+    ended: bool = False  # failed or held: nothing more happens to it in this run
+
+
+@contextlib.contextmanager
+def _opened(
+    settings: Settings, order: Order, clock: Clock, watch: Watch, *, rehearsal: bool
+) -> Iterator["_Run"]:
+    """Everything that a run needs, taken in the order in which it can fail, and given back."""
+    feeds = [_feed(settings, sync) for sync in _named(settings, order.names)]
+    for feed in feeds:
+        with contextlib.suppress(SourceError):  # said again, and counted, when the source is read
+            check_names(feed)
+    fluenzr = settings.fluenzr
+    api = FluenzR(
+        fluenzr.api_key.reveal(),
+        base_url=fluenzr.base_url,
+        requests_per_minute=fluenzr.requests_per_minute,
+        share=fluenzr.share,
+        clock=clock,
+    )
+    path = settings.state.path
+    with (
+        api,
+        hold(path, wait_s=order.wait_s, clock=clock),
+        open_state(path, rehearsal=rehearsal) as state,
+    ):
+        pool = Pool(clock, api.close)
+        try:
+            yield _Run(settings, order, feeds, state, api, pool, clock, watch)
+        finally:
+            pool.close()
+
+
+def _named(settings: Settings, names: tuple[str, ...]) -> list[SyncSettings]:
+    for name in names:
+        if name not in settings.syncs:
+            raise UsageError(
+                f"There is no sync {name!r} in {settings.path}", hint=suggestion(name, settings.syncs)
+            )
+    return [sync for name, sync in settings.syncs.items() if not names or name in names]
+
+
+def _feed(settings: Settings, sync: SyncSettings) -> Feed:
+    source = settings.sources[sync.source]
+    connector = registry.load(source.connector)(source.validated, Context(folder=settings.folder))
+    return Feed(sync, connector, compile_mapping(sync.rules()))
+
+
+class _Run:
+    """The steps of one run, with what they share."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        order: Order,
+        feeds: list[Feed],
+        state: State,
+        api: FluenzR,
+        pool: Pool,
+        clock: Clock,
+        watch: Watch,
+    ) -> None:
+        self.settings, self.order, self.state, self.clock = settings, order, state, clock
+        self._started_s = clock.monotonic_s()
+        with state.tx():
+            number = runs.start_run(state, now_s=int(clock.now_s()))
+            self.rules = self._rules()
+            rows = [reads.sync_row(state, feed.name) for feed in feeds]
+        books.prepare_books(state)
+        probe = state.meta("probe") or {}
+        self.session = Session(
+            state, api, pool, Groups(state), clock, watch, number,
+            bulk=settings.fluenzr.bulk,
+            settle_s=settings.fluenzr.settle_s,
+            custom_fields_merge=probe.get("bulk_custom_fields") == "merge",
+            clears_with="" if probe.get("clearing") == "empty_string" else None,
+        )  # fmt: skip
+        listing.prepare(self.session)
+        self.parts = [
+            _Part(feed, row, SyncResult(run=number, sync=feed.name))
+            for feed, row in zip(feeds, rows, strict=True)
+        ]
+
+    def _rules(self) -> dict[int, SyncRule]:
+        """What linking and merging need of every configured sync, by its number in the state."""
+        return {
+            reads.sync_row(self.state, name).sync: SyncRule(
+                rank, sync.on_removal, leaves_alone=sync.on_existing == "skip"
+            )
+            for rank, (name, sync) in enumerate(self.settings.syncs.items())
+        }
+
+    # --- a real run -------------------------------------------------------------------------------------------
+
+    def execute(self) -> list[SyncResult]:
+        """Do it, and close the books whatever happens."""
+        try:
+            self._prepare()
+            for part in self.parts:
+                self._step(part, None)
+            self.session.may_delete = self._may_delete()
+            upload(self.session, self.rules)
+        except FluenzrError as error:
+            self._fail_all(error)
+        except SyncdError as error:
+            self._fail_all(error)
+            self._close_books()
+            raise
+        self._close_books()
+        return [part.result for part in self.parts]
+
+    def _prepare(self) -> None:
+        """Before anything else: the groups' types, what is in flight, who has opted out."""
+        listing.read_groups(self.session)
+        recover(self.session)
+        listing.refresh_opt_outs(self.session)
+
+    def _step(self, part: _Part, show: Callable[[Change], None] | None) -> None:
+        """Read one source and promote it, or say why not. Other syncs go on."""
+        before = self.session.api.requests
+        try:
+            self._read(part)
+            assert part.read is not None
+            if self._needs_listing(part.row, part.read):
+                listing.list_account(self.session)
+            ground = Ground(
+                self.session, self.rules, self.settings.guard.limits(), show, chosen=self.order.chosen
+            )
+            if not part.read.unchanged_source:
+                step = promote_read(ground, part.row, part.feed, part.read)
+                part.same, part.struck = step.same, step.struck
+                part.result.trips, part.result.held = step.trips, step.held
+                if step.trips:
+                    part.result.status, part.ended = Status.HELD, True
+        except (SourceError, ConfigError) as error:
+            self._fail(part, error)
+        part.result.requests += self.session.api.requests - before
+
+    def _read(self, part: _Part) -> None:
+        now_s, state = self.session.now_s(), self.state
+        try:
+            part.read = read(
+                state, part.row, part.feed, full=self.order.full, now_s=now_s, watch=self.session.watch
+            )
+        except SourceError:
+            with state.tx():
+                # What was read of a broken read still says who must not be mailed.
+                links.apply_opt_outs(state, part.row)
+            raise
+        with state.tx():
+            links.apply_opt_outs(state, part.row)
+            if self.order.chosen:
+                reads.keep_only_chosen(state, part.read, email=self.order.email, limit=self.order.limit)
+                self.session.only_stepped = True
+
+    def _needs_listing(self, row: SyncRow, found: Read) -> bool:
+        """A sync's first records meet whoever is in FluenzR already: the account is listed once, before anything is sent."""
+        listed_now = self.state.value("SELECT 1 FROM scratch.listed LIMIT 1") is not None
+        return not row.listed and found.read > 0 and not listed_now
+
+    def _may_delete(self) -> bool:
+        """Deleting needs the word of every source: all were read in this run, none is held or failed."""
+        everything = {part.feed.name for part in self.parts} == set(self.settings.syncs)
+        return everything and not self.order.chosen and not any(part.ended for part in self.parts)
+
+    def _fail(self, part: _Part, error: SyncdError) -> None:
+        part.result.status, part.result.error, part.ended = Status.FAILED, str(error), True
+        part.result.exit_code = error.exit_code
+        part.read = None
+        with self.state.tx():
+            steps.drop_token(self.state, part.row)
+
+    def _fail_all(self, error: SyncdError) -> None:
+        for part in self.parts:
+            part.result.status, part.result.error = Status.FAILED, part.result.error or str(error)
+
+    def _close_books(self) -> None:
+        """Count what became of every record; a run whose books do not balance is a failed one."""
+        seconds = round(self.clock.monotonic_s() - self._started_s, 3)
+        counted = sum(part.result.requests for part in self.parts)
+        if self.parts:  # what all syncs share is told with the first
+            self.parts[0].result.requests += self.session.api.requests - counted
+        for part in self.parts:
+            part.result.seconds = seconds
+            _Books(self.session, part).close()
+        with self.state.tx():
+            runs.end_run(
+                self.state, self.session.run, [p.result for p in self.parts], now_s=self.session.now_s()
+            )
+
+    # --- a plan -----------------------------------------------------------------------------------------------
+
+    def rehearse(self, show: Callable[[Change], None]) -> list[PlanResult]:
+        """The same steps inside one transaction that is rolled back; nothing is uploaded."""
+        listing.read_groups(self.session)
+        listing.refresh_opt_outs(self.session)
+        results = []
+        for part in self.parts:
+            forecast = Forecast(part.feed.name, show)
+            self._step(part, forecast.note)
+            results.append((part, forecast))
+        for part, forecast in results:
+            for change in pending(self.session, part.row):
+                forecast.note(change)
+        return [self._planned(part, forecast) for part, forecast in results]
+
+    def _planned(self, part: _Part, forecast: Forecast) -> PlanResult:
+        result, found = forecast.result, part.read
+        result.trips, result.held = part.result.trips, part.result.held
+        result.error, result.exit_code = part.result.error, part.result.exit_code
+        if found is not None:
+            of_sync = _Books(self.session, part)
+            result.skipped_by = of_sync.skipped(of_sync.unchanged() + of_sync.staged())
+            result.read, result.unchanged = found.read, found.same + part.same
+            result.sees_removals = found.full or found.unchanged_source
+        result.quarantine = books.backlog(
+            self.state, part.row.sync, now_s=self.session.now_s()
+        ).quarantined
+        per_minute = self.settings.fluenzr.requests_per_minute * self.settings.fluenzr.share
+        result.requests += part.result.requests
+        if part is self.parts[0]:
+            counted = sum(p.result.requests for p in self.parts)
+            result.requests += self.session.api.requests - counted
+        result.seconds_at_limit = round(result.requests * 60 / per_minute, 1)
+        return result
+
+
+def _fate_of(skip: str) -> str:
+    """In which book a record stands that is not wanted."""
+    return {"opted_out": "opted_out", "blocked": "quarantined"}.get(skip, f"skipped:{skip}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """The books of one sync: every record that was read or is gone is in exactly one of them."""
+
+    session: Session
+    part: _Part
+
+    def close(self) -> None:
+        """Fill the result's numbers, and check that they balance."""
+        part, result = self.part, self.part.result
+        for name, people in self.session.books.of(part.row.sync).items():
+            setattr(result, name, getattr(result, name) + people)
+        found = part.read
+        if found is None:
+            return
+        fates = self.unchanged()
+        fates.update(self._held(found) if part.ended else self._done())
+        result.read, result.gone = found.read, found.gone
+        result.unchanged, result.changed = fates["unchanged"], fates["changed"]
+        result.opted_out, result.records_quarantined = fates["opted_out"], fates["quarantined"]
+        result.records_held = fates["held"]
+        result.skipped_by = self.skipped(fates)
+        result.skipped = sum(result.skipped_by.values())
+        stuck = fates["quarantined"] - (found.same_skipped or {}).get("blocked", 0)
+        if result.status is Status.OK and (stuck or result.quarantined):
+            result.status = Status.PARTIAL
+        if result.missing() and result.status is not Status.FAILED:
+            result.status = Status.FAILED
+            result.error = (
+                f"The books do not balance: {result.missing()} records are not accounted for."
+                " Nothing is lost; please report this with the log of the run."
+            )
+
+    def unchanged(self) -> Counter[str]:
+        """Records that the read gave as before, or that cannot be told apart: fate -> records."""
+        found = self.part.read
+        assert found is not None
+        fates = Counter({"unchanged": found.same + self.part.same, "held": found.passed_over})
+        fates["skipped:forgotten"] += self.part.struck
+        fates["skipped:address"] += found.nameless
+        for skip, count in (found.same_skipped or {}).items():
+            fates[_fate_of(skip)] += count
+        return fates
+
+    def staged(self) -> Counter[str]:
+        """New, changed and gone records, as the read gave them."""
+        found = self.part.read
+        assert found is not None
+        fates: Counter[str] = Counter()
+        for skip, count in (*found.staged_skipped.items(), *found.gone_skipped.items()):
+            fates["held" if skip is None else _fate_of(skip)] += count
+        return fates
+
+    def _held(self, found: Read) -> Counter[str]:
+        fates = self.staged()
+        fates["held"] -= found.passed_over
+        return fates
+
+    def _done(self) -> Counter[str]:
+        now_s = self.session.now_s()
+        return Counter(books.fates(self.session.state, self.part.row, run=self.session.run, now_s=now_s))
+
+    @staticmethod
+    def skipped(fates: Mapping[str, int]) -> dict[str, int]:
+        """Reason -> records that are not wanted."""
+        return {
+            fate.partition(":")[2]: count
+            for fate, count in sorted(fates.items())
+            if fate.startswith("skipped:") and count
+        }

@@ -1,0 +1,97 @@
+"""Secrets by reference: `env:NAME`, `file:PATH`, `credential:NAME` (systemd's LoadCredential).
+
+A `Secret` holds the reference only; `reveal()` reads the value at the moment of use, so that commands which need
+no secret (`status`, `history`, `why`) run without it, and nothing that is printed, logged or stored can hold it.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, ValidationInfo
+from pydantic_core import PydanticCustomError, core_schema
+
+from syncd.errors import ConfigError
+
+SCHEMES = ("env", "file", "credential")
+SECRET_BYTES_MAX = 64 * 1024  # a key or a password; anything larger is the wrong file
+
+
+class Secret:
+    """A reference to a secret. repr() and str() show the reference, never the value."""
+
+    __slots__ = ("folder", "reference")
+
+    def __init__(self, reference: str, *, folder: Path | None = None) -> None:
+        self.reference = reference
+        self.folder = folder or Path()
+
+    def __repr__(self) -> str:
+        return f"Secret({self.reference})"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other.reference == self.reference
+
+    def __hash__(self) -> int:
+        return hash(self.reference)
+
+    def reveal(self) -> str:
+        """The secret, without surrounding white space. Raises ConfigError when it cannot be read or is empty."""
+        scheme, _, name = self.reference.partition(":")
+        if scheme == "env":
+            value = os.environ.get(name, "")
+            hint = f"Set the environment variable {name}"
+        else:
+            path = self._path(scheme, name)
+            value = _read(path, self.reference)
+            hint = f"Write the secret into {path}"
+        if not value.strip():
+            raise ConfigError(f"The secret {self.reference} is missing or empty", hint=hint)
+        return value.strip()
+
+    def _path(self, scheme: str, name: str) -> Path:
+        if scheme == "file":
+            return self.folder / Path(name).expanduser()
+        folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+        if not folder:
+            raise ConfigError(
+                f"The secret {self.reference} cannot be read: $CREDENTIALS_DIRECTORY is not set",
+                hint=f"Run under systemd with LoadCredential={name}:..., or use env: or file:",
+            )
+        return Path(folder) / name
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Accept a reference; refuse a secret written into the configuration itself, without repeating it."""
+        return core_schema.with_info_plain_validator_function(
+            cls._parse, serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def _parse(cls, value: object, info: ValidationInfo) -> "Secret":
+        if isinstance(value, Secret):
+            return value
+        if isinstance(value, str) and value.partition(":")[0] in SCHEMES and value.partition(":")[2]:
+            folder = (info.context or {}).get("folder")
+            return cls(value, folder=folder)
+        raise PydanticCustomError(
+            "secret_reference",
+            "a secret is written as a reference: env:NAME, file:PATH or credential:NAME",
+        )
+
+
+def _read(path: Path, reference: str) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(SECRET_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"The secret {reference} cannot be read", why=f"{path}: {error.strerror}"
+        ) from None
+    if len(content) > SECRET_BYTES_MAX:
+        raise ConfigError(f"The secret {reference} is larger than {SECRET_BYTES_MAX} bytes")
+    return content.decode("utf-8", "replace")

@@ -1,0 +1,300 @@
+"""What FluenzR has: marking a contact as in flight, confirming, and taking over what a read shows.
+
+Every function stands inside one transaction. A write is committed as in flight before it is sent (`mark`); only the perfectly
+expected answer confirms it; anything else is read back (`absorb`, `absent`) before anything else happens to the contact.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from syncd.core.model import OPTED_OUT_STATUSES, GroupKind
+from syncd.core.person import EMPTY, Payload, Person, load, work
+from syncd.core.seen import Claim, Shown, is_just_made, is_ours, ours_of
+from syncd.state import ledger
+from syncd.state.links import drop, unlink
+from syncd.state.store import State
+
+DOUBT_S = 60  # the first back-off after answers that left us in doubt; the first two rounds come at once
+REFUSED_S = 3600  # the first back-off after a refusal in FluenzR's own words
+BACKOFF_S_MAX = 24 * 3600
+
+PERSON = """
+SELECT c.*, EXISTS(SELECT 1 FROM record r WHERE r.cid=c.cid AND r.skip='blocked') AS blocked FROM contact c
+"""
+
+
+def person(state: State, cid: int) -> Person | None:
+    """One contact, with what the ledger says of it."""
+    row = state.one(PERSON + " WHERE c.cid=?", cid)
+    return None if row is None else person_of(state, row)
+
+
+def person_of(state: State, row: sqlite3.Row) -> Person:
+    """The same from a row of PERSON."""
+    return Person(
+        cid=row["cid"],
+        email=row["email"],
+        rid=row["rid"],
+        origin=row["origin"],
+        status=row["status"],
+        state=row["state"],
+        policy=row["policy"],
+        want=load(row["want"]),
+        sent=load(row["sent"]) or EMPTY,
+        move_to=row["move_to"],
+        never=ledger.of_contact(state, row["cid"]),
+        tries=row["tries"],
+        blocked=bool(row["blocked"]),
+    )
+
+
+def claim_of(row: sqlite3.Row) -> Claim:
+    """How the row came to be."""
+    return Claim(
+        row["rid"], row["origin"], row["made_from"], row["made"], row["inflight"], row["inflight_at"]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A write that is about to be sent. server_ms: the server's clock, at most; now_s: ours."""
+
+    kind: str
+    server_ms: int | None
+    now_s: int
+
+
+def mark(
+    state: State,
+    who: Person,
+    how: Mark,
+    *,
+    joins: Iterable[int] = (),
+    mails: Iterable[int] = (),
+    tags: Iterable[str] = (),
+    body: Mapping[str, Any] | None = None,
+) -> None:
+    """Commit the intent. joins, tags: what it claims; mails: those of the joins that are not known to be static."""
+    if how.kind == "create":
+        claimed = Payload(groups=frozenset(joins), tags=frozenset(tags))
+    else:
+        claimed = replace(who.sent, groups=who.sent.groups | set(joins), tags=who.sent.tags | set(tags))
+    state.write(
+        "UPDATE contact SET inflight=?,inflight_at=?,unsettled=?,sent=?,body=? WHERE cid=?",
+        how.kind, how.server_ms, how.now_s, claimed.dump(),
+        None if body is None else orjson.dumps(body).decode(), who.cid,
+    )  # fmt: skip
+    ledger.claim(state, who.cid, who.email, mails)
+
+
+def answered(state: State, cids: Iterable[int]) -> None:
+    """An answer came, if only a useless one: nothing of it is on its way any more, it may be read at once."""
+    state.db.executemany("UPDATE contact SET unsettled=0 WHERE cid=?", [(cid,) for cid in cids])
+
+
+def unmark(state: State, who: Person) -> None:
+    """Definitely not applied: back to where it was before the mark."""
+    sent = None if who.state == "new" else who.sent.dump()
+    state.write(
+        "UPDATE contact SET inflight=NULL,body=NULL,unsettled=0,sent=? WHERE cid=?", sent, who.cid
+    )
+    state.write("DELETE FROM never WHERE cid=? AND sure=0", who.cid)
+
+
+def confirm(state: State, cid: int, sent: Payload, *, run: int) -> None:
+    """The perfectly expected answer: FluenzR has `sent` of ours."""
+    state.write(
+        "UPDATE contact SET sent=?,inflight=NULL,body=NULL,unsettled=0,err=NULL,tries=0,wrote_run=? WHERE cid=?",
+        sent.dump(), run, cid,
+    )  # fmt: skip
+    ledger.confirm(state, cid)
+
+
+def confirm_created(state: State, cid: int, sent: Payload, *, made_ms: int | None, run: int) -> None:
+    """FluenzR has made it; the id stays unknown until it is needed. Without a Date nothing proves that it is ours."""
+    state.write(
+        "UPDATE contact SET state='ok',status='active',"
+        "origin=CASE WHEN inflight_at IS NOT NULL AND ?1 IS NOT NULL THEN 'created' ELSE 'adopted' END,"
+        "made_from=inflight_at,made=?1 WHERE cid=?2",
+        made_ms, cid,
+    )  # fmt: skip
+    confirm(state, cid, sent, run=run)
+
+
+def set_email(state: State, cid: int, email: str) -> None:
+    """The server shows the contact of this row under `email`."""
+    old = state.value("SELECT email FROM contact WHERE cid=?", cid)
+    if old == email:
+        return
+    other = state.one("SELECT cid,rid FROM contact WHERE email=? AND cid<>?", email, cid)
+    if other is not None and other["rid"] is None:
+        drop(state, other["cid"], to=cid)  # the same contact, or nobody
+    elif other is not None:  # that one must have been renamed or deleted by hand: it is read itself
+        state.write(
+            "UPDATE contact SET email='?'||cid,inflight=coalesce(inflight,'check') WHERE cid=?", other["cid"]
+        )
+        state.write("UPDATE record SET dirty=live WHERE cid=?", other["cid"])
+    state.write("UPDATE contact SET email=?,move_to=NULL,touch=1 WHERE cid=?", email, cid)
+    state.write("UPDATE record SET dirty=live WHERE cid=?", cid)
+    ledger.copy(state, state.address_key(old), state.address_key(email))
+
+
+def absorb(state: State, cid: int, shown: Shown, *, run: int) -> None:
+    """The row becomes what the server shows."""
+    row = state.one("SELECT * FROM contact WHERE cid=?", cid)
+    assert row is not None
+    claim = claim_of(row)
+    if _was_replaced(claim, shown):
+        ledger.bar_address(state, row["email"], "x")
+    if shown.status in OPTED_OUT_STATUSES:
+        # It opted out as the contact of this row, wherever it is now.
+        ledger.bar_address(state, row["email"], "!")
+    other = state.one("SELECT cid,inflight,email FROM contact WHERE rid=? AND cid<>?", shown.rid, cid)
+    if other is not None:
+        _absorb_into(state, cid, other, shown, run=run)
+        return
+    if ledger.has_address(state, shown.email, "#"):
+        _to_be_erased(state, cid, shown)
+        return
+    want, sent = load(row["want"]) or EMPTY, load(row["sent"]) or EMPTY
+    ours = is_just_made(claim, want, shown) or is_ours(claim, shown)
+    new = ours_of(want, sent, shown)
+    state.write(
+        "UPDATE contact SET rid=?,status=?,state='ok',origin=?,sent=?,inflight=NULL,body=NULL,unsettled=0,"
+        "todo=1,touch=max(touch,origin IS NOT ?),read_run=? WHERE cid=?",
+        shown.rid, shown.status, "created" if ours else "adopted", new.dump(),
+        "created" if ours else "adopted", run, cid,
+    )  # fmt: skip
+    if shown.groups is None:
+        ledger.confirm(state, cid)  # not told whether it joined: it counts as enrolled
+    else:
+        ledger.withdraw(state, cid, but=shown.groups)
+        _note_memberships(state, row["email"], new.groups)
+    set_email(state, cid, shown.email)
+
+
+def _was_replaced(claim: Claim, shown: Shown) -> bool:
+    """Somebody else's contact stands where ours was: ours was deleted by hand, perhaps after an opt-out nobody has shown us."""
+    if claim.rid is not None:
+        return claim.rid != shown.rid
+    return claim.origin == "created" and not is_ours(claim, shown)
+
+
+def _note_memberships(state: State, email: str, gids: Iterable[int]) -> None:
+    """Seen in a wanted dynamic group: has been mailed by it."""
+    for gid in gids:
+        if state.value("SELECT kind FROM grp WHERE gid=?", gid) != GroupKind.STATIC:
+            ledger.bar_address(state, email, f"g{gid}")
+
+
+def _absorb_into(state: State, cid: int, other: sqlite3.Row, shown: Shown, *, run: int) -> None:
+    """Another row owns this id (renamed by hand onto our address): one row for one contact."""
+    drop(state, cid, to=other["cid"])
+    if other["inflight"] is None:
+        absorb(state, other["cid"], shown, run=run)  # a fresh read of that row as well
+        return
+    if shown.status in OPTED_OUT_STATUSES:
+        ledger.bar_address(state, other["email"], "!")
+    set_email(state, other["cid"], shown.email)
+
+
+def _to_be_erased(state: State, cid: int, shown: Shown) -> None:
+    """Renamed by hand to an address that was forgotten: it goes, and its records look for another contact."""
+    for rowno, sync, key in state.rows("SELECT rowno,sync,key FROM record WHERE cid=?", cid):
+        unlink(state, rowno, sync, key, cid, None)
+        state.write("UPDATE record SET dirty=live WHERE rowno=?", rowno)
+    taken = state.value("SELECT 1 FROM contact WHERE email=? AND cid<>?", shown.email, cid)
+    state.write(
+        "UPDATE contact SET state='forget',rid=?,inflight=NULL,unsettled=0,todo=1,touch=0,want=NULL,sent=NULL,"
+        "move_to=NULL,email=CASE WHEN ? THEN '?'||cid ELSE ? END WHERE cid=?",
+        shown.rid, taken, shown.email, cid,
+    )  # fmt: skip
+
+
+def absent(state: State, cid: int, *, run: int) -> None:
+    """The server does not have it."""
+    row = state.one("SELECT email,state,inflight,want FROM contact WHERE cid=?", cid)
+    assert row is not None
+    if row["inflight"] == "delete":
+        drop(state, cid)
+    elif row["inflight"] == "create":  # the create was not applied
+        state.write(
+            "UPDATE contact SET state='new',rid=NULL,sent=NULL,inflight=NULL,unsettled=0,todo=1,read_run=? WHERE cid=?",
+            run, cid,
+        )  # fmt: skip
+        state.write("DELETE FROM never WHERE cid=? AND sure=0", cid)
+    elif row["state"] == "new":  # opted out in the source, and not in FluenzR: nothing to take out of anything
+        state.write(
+            "UPDATE contact SET sent=?,inflight=NULL,unsettled=0,touch=1,read_run=? WHERE cid=?",
+            Payload(out=True).dump() if (load(row["want"]) or EMPTY).out else None, run, cid,
+        )  # fmt: skip
+    else:  # somebody deleted it by hand: it stays deleted
+        state.write(
+            "UPDATE contact SET state='new',rid=NULL,sent=NULL,origin=NULL,inflight=NULL,body=NULL,unsettled=0,"
+            "todo=1,touch=1,move_to=NULL,read_run=? WHERE cid=?",
+            run, cid,
+        )  # fmt: skip
+        ledger.bar_address(state, row["email"], "x")
+        ledger.confirm(state, cid)
+
+
+def settle(
+    state: State,
+    cid: int,
+    shown: Shown | None,
+    *,
+    run: int,
+    now_s: int,
+    kinds: Mapping[int, GroupKind],
+) -> bool:
+    """Take over what a read has shown. Whether the contact was put off, because what was in flight was not applied."""
+    before = state.one("SELECT inflight FROM contact WHERE cid=?", cid)
+    if before is None:
+        return False
+    if shown is None:
+        absent(state, cid, run=run)
+    else:
+        absorb(state, cid, shown, run=run)
+    if before["inflight"] in (None, "check"):
+        return False
+    words = "The answer was lost, and the change was not applied"
+    return bump(state, cid, words, now_s=now_s, kinds=kinds)
+
+
+def bump(
+    state: State,
+    cid: int,
+    error: str,
+    *,
+    now_s: int,
+    kinds: Mapping[int, GroupKind],
+    refused: bool = False,
+) -> bool:
+    """Put the contact off, longer each time; whether it is really put off (the first two doubts are not). No-op when nothing is left to do."""
+    who = person(state, cid)
+    if who is None or (who.state == "ok" and not work(who, kinds).any):
+        return False
+    tries = who.tries + 1
+    if refused:
+        wait_s = min(REFUSED_S * 2 ** min(tries - 1, 10), BACKOFF_S_MAX)
+    else:
+        wait_s = 0 if tries < 3 else min(DOUBT_S * 2 ** min(tries - 3, 20), BACKOFF_S_MAX)
+    state.write(
+        "UPDATE contact SET tries=?,err=?,not_before=? WHERE cid=?",
+        tries, error, now_s + wait_s if wait_s else 0, cid,
+    )  # fmt: skip
+    return wait_s > 0
+
+
+def note_status(state: State, email: str, rid: str, status: str) -> None:
+    """A listing shows an opted-out contact: known for ever, wanted or not."""
+    ledger.bar_address(state, email, "!")
+    for cid, old in state.rows(
+        "SELECT cid,email FROM contact WHERE rid=? OR email=?", rid, email
+    ):
+        ledger.bar_address(state, old, "!")
+        state.write("UPDATE contact SET status=? WHERE cid=? AND status IS NOT ?", status, cid, status)

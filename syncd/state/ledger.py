@@ -1,0 +1,75 @@
+"""The never-ledger: what must not happen (again) to an address or a record. Rows are only ever added, but by `release`.
+
+`!` opted out, bounced or blocked; `-` the source said so; `x` deleted by hand; `#` forgotten; `?` absent when the state was rebuilt;
+`*` no dynamic group ever; `g<gid>` enrolled there. sure=0: a request that may have enrolled is in flight.
+"""
+
+from collections.abc import Iterable
+
+from syncd.state.store import State
+
+
+def bar_address(state: State, email: str, what: str) -> bool:
+    """Write one thing down for an address; whether it is new."""
+    return bool(
+        state.write("INSERT OR IGNORE INTO never VALUES(?,?,NULL,1)", state.address_key(email), what)
+    )
+
+
+def bar_record(state: State, sync: int, key: str, what: str) -> bool:
+    """Write one thing down for a record; whether it is new."""
+    return bool(
+        state.write("INSERT OR IGNORE INTO never VALUES(?,?,NULL,1)", state.record_key(sync, key), what)
+    )
+
+
+def copy(state: State, source: str | None, target: str | None) -> None:
+    """What holds for one key holds for the other too; being forgotten does not travel."""
+    state.write(
+        "INSERT OR IGNORE INTO never SELECT ?,what,cid,sure FROM never WHERE k=? AND what<>'#'",
+        target, source,
+    )  # fmt: skip
+
+
+def of_contact(state: State, cid: int) -> frozenset[str]:
+    """Everything that holds for a contact: of its address, and of every record that is linked to it."""
+    rows = state.rows(
+        "SELECT what FROM never WHERE k=(SELECT ekey(email) FROM contact WHERE cid=?1)"
+        " UNION SELECT n.what FROM record r JOIN never n ON n.k=rkey(r.sync,r.key) WHERE r.cid=?1",
+        cid,
+    )
+    return frozenset(row[0] for row in rows)
+
+
+def has_address(state: State, email: str, *what: str) -> bool:
+    """Whether any of these holds for the address."""
+    marks = ",".join("?" * len(what))
+    found = state.value(
+        f"SELECT 1 FROM never WHERE k=? AND what IN ({marks})",  # noqa: S608 - only question marks
+        state.address_key(email), *what,
+    )  # fmt: skip
+    return found is not None
+
+
+def claim(state: State, cid: int, email: str, gids: Iterable[int]) -> None:
+    """Before a request that may enrol: it has happened, until a read shows that it has not."""
+    state.db.executemany(
+        "INSERT OR IGNORE INTO never VALUES(?,?,?,0)",
+        [(state.address_key(email), f"g{gid}", cid) for gid in gids],
+    )
+
+
+def confirm(state: State, cid: int) -> None:
+    """The claims of this contact have come true."""
+    state.write("UPDATE never SET sure=1,cid=NULL WHERE cid=? AND sure=0", cid)
+
+
+def withdraw(state: State, cid: int, *, but: Iterable[int] = ()) -> None:
+    """The claims have not come true, except those of groups in which the contact was seen."""
+    seen = [f"g{gid}" for gid in but]
+    marks = ",".join("?" * len(seen))
+    state.write(
+        f"DELETE FROM never WHERE cid=? AND sure=0 AND what NOT IN ({marks})",  # noqa: S608 - only question marks
+        cid, *seen,
+    )  # fmt: skip
+    confirm(state, cid)

@@ -1,0 +1,280 @@
+"""Reading a source beside the state: what is new, changed, unchanged or gone, without holding either in memory.
+
+Records stand in the state in the order in which the source first gave them (`rowno`). A cursor over the state walks along with
+the source; while the keys agree, one comparison of fingerprints decides. Out of step, the key is looked up, and
+the walk goes on from there. Only new and changed records are mapped and staged; "seen" is one bit a row.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import orjson
+
+from syncd.core.model import Outcome, Wanted
+from syncd.errors import SourceError
+from syncd.migrations import ROWNO_BITS
+from syncd.state.store import State
+
+STAGE_ROWS = 1000  # rows a statement; other sizes were within the noise
+GONE = "gone"  # record.skip of a row that the source no longer has
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRow:
+    """What the state knows of one sync before a read. Times are epoch seconds."""
+
+    sync: int
+    name: str
+    mapping: str | None
+    token: str | None
+    cursor: str | None
+    promoted_at: int | None
+    full_at: int | None
+    completed_at: int | None
+    read_count: int | None
+    listed: bool
+
+    @property
+    def first_rowno(self) -> int:
+        """Where this sync's range of `record.rowno` begins."""
+        return self.sync << ROWNO_BITS
+
+    @property
+    def last_rowno(self) -> int:
+        """Where it ends."""
+        return ((self.sync + 1) << ROWNO_BITS) - 1
+
+
+def sync_row(state: State, name: str) -> SyncRow:
+    """The row of a sync, made at its first mention (inside a transaction)."""
+    state.write("INSERT OR IGNORE INTO sync(name) VALUES(?)", name)
+    row = state.one(
+        "SELECT sync,name,mapping,token,cursor,promoted_at,full_at,completed_at,read_count,listed"
+        " FROM sync WHERE name=?",
+        name,
+    )
+    assert row is not None
+    return SyncRow(**{**dict(row), "listed": bool(row["listed"])})
+
+
+STAGE = """
+CREATE TABLE IF NOT EXISTS scratch.stage(
+  id INTEGER PRIMARY KEY, rowno INTEGER UNIQUE, key TEXT NOT NULL UNIQUE, email TEXT, fingerprint BLOB NOT NULL,
+  data TEXT, skip TEXT, note TEXT, place TEXT NOT NULL,
+  same INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS scratch.gone(rowno INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS scratch.entered(rowno INTEGER);
+DELETE FROM scratch.stage;
+DELETE FROM scratch.gone;
+DELETE FROM scratch.entered
+"""
+
+
+def prepare_stage(state: State) -> None:
+    """Empty the scratch tables of a read."""
+    for statement in STAGE.split(";\n"):
+        state.db.execute(statement)
+
+
+@dataclass(slots=True)
+class Known:
+    """One record of the state, as the walk compares it."""
+
+    rowno: int
+    fingerprint: bytes
+    skip: str | None
+
+
+class Walk:
+    """The state's side of a read. One instance a read; `stage` and `unstage` fill the scratch tables."""
+
+    def __init__(self, state: State, sync: SyncRow) -> None:
+        self._state, self._sync = state, sync
+        self._base = sync.first_rowno
+        top = state.value(
+            "SELECT max(rowno) FROM record WHERE rowno BETWEEN ? AND ?", sync.first_rowno, sync.last_rowno
+        )
+        self._seen = bytearray(((top or self._base) - self._base) // 8 + 1)
+        self._rows: list[tuple[object, ...]] = []
+        self._cursor: sqlite3.Cursor
+        self._ahead: sqlite3.Row | None
+        self._go_on_after(self._base - 1)
+
+    def _go_on_after(self, rowno: int) -> None:
+        self._cursor = self._state.db.execute(
+            "SELECT key,fingerprint,skip,rowno FROM record WHERE rowno>? AND rowno<=? ORDER BY rowno",
+            (rowno, self._sync.last_rowno),
+        )
+        self._ahead = next(self._cursor, None)
+
+    def find(self, key: str, place: str) -> Known | None:
+        """The record of this key, marked as seen; None for a new one. Raises SourceError when it was seen in this read."""
+        row = self._ahead
+        if row is not None and row[0] == key:
+            self._ahead = next(self._cursor, None)
+        else:
+            row = self._state.db.execute(
+                "SELECT key,fingerprint,skip,rowno FROM record WHERE sync=? AND key=?",
+                (self._sync.sync, key),
+            ).fetchone()
+            if row is None:
+                return None
+            self._go_on_after(row[3])
+        place_bit, bit = (row[3] - self._base) >> 3, 1 << ((row[3] - self._base) & 7)
+        if self._seen[place_bit] & bit:
+            raise DuplicateKey(key, place)
+        self._seen[place_bit] |= bit
+        return Known(row[3], row[1], row[2])
+
+    def close(self) -> None:
+        """End the walk: nothing of the state is being read any more."""
+        self._cursor.close()
+
+    def was_seen(self, rowno: int) -> bool:
+        """Whether this read has given that record."""
+        at = rowno - self._base
+        return bool(self._seen[at >> 3] & (1 << (at & 7)))
+
+    def stage(
+        self, known: Known | None, key: str, fingerprint: bytes, outcome: Outcome, place: str
+    ) -> None:
+        """Keep a new or changed record for the promotion. Raises DuplicateKey."""
+        rowno = known.rowno if known else None
+        row: tuple[object, ...]
+        if isinstance(outcome, Wanted):
+            row = (rowno, key, outcome.email, fingerprint, dump(outcome), None, None, place)
+        else:
+            row = (
+                rowno, key, outcome.email, fingerprint, None, outcome.reason.value, outcome.detail, place,
+            )  # fmt: skip
+        self._rows.append(row)
+        if len(self._rows) >= STAGE_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is staged so far."""
+        try:
+            self._state.db.executemany(
+                "INSERT INTO scratch.stage(rowno,key,email,fingerprint,data,skip,note,place)"
+                " VALUES(?,?,?,?,?,?,?,?)",
+                self._rows,
+            )
+        except sqlite3.IntegrityError:
+            seen = dict(self._state.db.execute("SELECT key,place FROM scratch.stage").fetchall())
+            for row in self._rows:
+                key, place = str(row[1]), str(row[7])
+                if seen.setdefault(key, place) != place:
+                    raise DuplicateKey(key, place, first=seen[key]) from None
+            raise
+        self._rows.clear()
+
+    def mark_gone(self, rownos: Iterable[int]) -> None:
+        """Note records that the source no longer has."""
+        self._state.db.executemany("INSERT OR IGNORE INTO scratch.gone VALUES(?)", ((n,) for n in rownos))
+
+    def unseen(self) -> Iterator[int]:
+        """Rows that a complete full read has not given, and that were not gone before."""
+        for (rowno,) in self._state.db.execute(
+            "SELECT rowno FROM record WHERE rowno BETWEEN ? AND ? AND skip IS NOT 'gone'",
+            (self._sync.first_rowno, self._sync.last_rowno),
+        ):
+            if not self.was_seen(rowno):
+                yield rowno
+
+
+class DuplicateKey(SourceError):
+    """Two records of one read have the same key; `first` is the place of the first, where it is known."""
+
+    def __init__(self, key: str, place: str, *, first: str = "") -> None:
+        self.key, self.place, self.first = key, place, first
+        places = f"{first} and {place}" if first else place
+        super().__init__(
+            f"The key {key!r} stands twice in the source: {places}",
+            why="A key identifies one record for ever; nothing of this read was used",
+            hint="Remove one of the two rows, or choose another key",
+        )
+
+
+def dump(wanted: Wanted) -> str:
+    """The mapped record as the state keeps it. A part that was not read whole says so (`g?`, `t?`)."""
+    data: dict[str, object] = {
+        "f": wanted.fields, "c": wanted.custom_fields, "g": wanted.groups, "t": wanted.tags,
+    }  # fmt: skip
+    if not wanted.groups_complete:
+        data["g?"] = True
+    if not wanted.tags_complete:
+        data["t?"] = True
+    return orjson.dumps(data, option=orjson.OPT_SORT_KEYS).decode()
+
+
+@dataclass(slots=True)
+class Read:
+    """What one read found. `staged` counts new and changed records; the rest of `read` is unchanged, by what it was."""
+
+    read: int = 0
+    full: bool = True
+    same: int = 0  # unchanged and wanted
+    same_skipped: dict[str, int] | None = None  # unchanged and not wanted: reason -> records
+    nameless: int = 0  # no key and no address: cannot be kept apart from others
+    staged: int = 0
+    staged_skipped: dict[str | None, int] = field(default_factory=dict)  # staged, by why not wanted
+    gone: int = 0
+    gone_skipped: dict[str | None, int] = field(default_factory=dict)  # gone, by what they were
+    passed_over: int = 0  # not chosen: left for a run of everybody
+    cursor: str | None = None
+    token: str | None = None
+    unchanged_source: bool = False
+    resync: str | None = None
+
+    def add_same(self, skip: str | None) -> None:
+        """Count an unchanged record."""
+        if skip is None:
+            self.same += 1
+        else:
+            counts = self.same_skipped = self.same_skipped or {}
+            counts[skip] = counts.get(skip, 0) + 1
+
+
+def tally_all_same(state: State, sync: SyncRow) -> Read:
+    """The books of a source that answered "unchanged": the records of its last read, as read and unchanged."""
+    found = Read(full=False, unchanged_source=True)
+    for skip, count in state.rows(
+        "SELECT skip,count(*) FROM record WHERE rowno BETWEEN ? AND ? AND skip IS NOT 'gone' GROUP BY skip",
+        sync.first_rowno, sync.last_rowno,
+    ):  # fmt: skip
+        found.read += count
+        if skip is None:
+            found.same = count
+        else:
+            found.same_skipped = {**(found.same_skipped or {}), skip: count}
+    return found
+
+
+
+
+def count_staged(state: State, found: Read) -> None:
+    """Fill the counts of what is on the stage."""
+    found.staged_skipped = state.pairs("SELECT skip,count(*) FROM scratch.stage GROUP BY skip")
+    found.gone_skipped = state.pairs(
+        "SELECT CASE WHEN r.live=1 THEN NULL ELSE r.skip END AS was,count(*) FROM scratch.gone g"
+        " JOIN record r USING(rowno) GROUP BY was"
+    )
+    found.gone = sum(found.gone_skipped.values())
+
+
+def keep_only_chosen(state: State, found: Read, *, email: str | None, limit: int | None) -> None:
+    """Leave on the stage only one person, or the first so many; nobody leaves the sync by such a read."""
+    before = state.value("SELECT count(*) FROM scratch.stage WHERE skip IS NULL")
+    gone = found.gone_skipped.get(None, 0)
+    state.write("DELETE FROM scratch.gone")
+    if email is not None:
+        state.write("DELETE FROM scratch.stage WHERE skip IS NULL AND email<>?", email.strip().lower())
+    if limit is not None:
+        state.write(
+            "DELETE FROM scratch.stage WHERE skip IS NULL AND id NOT IN"
+            " (SELECT id FROM scratch.stage WHERE skip IS NULL ORDER BY id LIMIT ?)",
+            limit,
+        )
+    kept = state.value("SELECT count(*) FROM scratch.stage WHERE skip IS NULL")
+    found.passed_over, found.full = before - kept + gone, False

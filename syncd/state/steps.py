@@ -1,0 +1,152 @@
+"""One step of a sync, from what was known to what was read: what it touches, and what it comes to.
+
+A step is one transaction (`syncd.promotion`); these are the questions that it asks inside it, and the book that outlives its roll-back.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from syncd.core.change import Change
+from syncd.core.person import Person, load
+from syncd.state.contacts import PERSON, person_of
+from syncd.state.links import TOUCHED_BEFORE
+from syncd.state.reads import Read, SyncRow
+from syncd.state.store import State
+
+CHUNK_ROWS = 500
+
+STEPPED = "CREATE TABLE IF NOT EXISTS scratch.stepped(cid INTEGER PRIMARY KEY)"
+
+TOUCHED = (
+    PERSON.replace("SELECT c.*", "SELECT c.*, t.want AS want_before, t.policy AS policy_before")
+    + " JOIN scratch.touched t ON t.cid=c.cid WHERE c.cid>? ORDER BY c.cid LIMIT ?"
+)
+
+PENDING = (
+    PERSON + " WHERE c.todo=1 AND c.sync=? AND c.cid>? AND c.cid NOT IN (SELECT cid FROM scratch.stepped)"
+    " ORDER BY c.cid LIMIT ?"
+)
+
+
+def prepare_touched(state: State) -> None:
+    """Empty the table in which merging keeps what the touched contacts wanted before."""
+    state.db.execute(TOUCHED_BEFORE)
+    state.write("DELETE FROM scratch.touched")
+
+
+def moved_contacts(state: State, sync: SyncRow) -> list[int]:
+    """Contacts whose records have another address in the read that is staged."""
+    rows = state.rows(
+        "SELECT DISTINCT c.cid FROM scratch.stage s JOIN record r ON r.rowno=s.rowno JOIN contact c ON c.cid=r.cid"
+        " WHERE r.sync=? AND s.skip IS NULL AND s.email<>c.email AND c.state='ok'",
+        sync.sync,
+    )
+    return [row[0] for row in rows]
+
+
+def touched(state: State) -> Iterator[tuple[Person, Person | None, bool]]:
+    """Contacts that the step has touched: as they are now, as they were before, and whether FluenzR was known to have them."""
+    last = 0
+    while rows := state.rows(TOUCHED, last, CHUNK_ROWS):
+        for row in rows:
+            person = person_of(state, row)
+            known = row["want_before"] is not None and row["state"] == "ok"
+            yield person, _before(person, row), known
+        last = rows[-1]["cid"]
+
+
+def _before(person: Person, row: sqlite3.Row) -> Person | None:
+    want = load(row["want_before"])
+    if want is None and row["policy_before"] is None:
+        return None
+    return replace(person, want=want, policy=row["policy_before"], move_to=None)
+
+
+def group_sizes(state: State, sync: SyncRow) -> dict[int, int]:
+    """gid -> to how many people of this sync the group was given."""
+    return state.pairs(
+        "SELECT j.value,count(*) FROM contact c, json_each(c.sent,'$.g') j WHERE c.sync=? GROUP BY j.value",
+        sync.sync,
+    )
+
+
+def confirmed_count(state: State, sync: SyncRow) -> int:
+    """People of this sync whom FluenzR is known to have."""
+    count: int = state.value("SELECT count(*) FROM contact WHERE sync=? AND state='ok'", sync.sync)
+    return count
+
+
+def save_read(state: State, sync: SyncRow, read: Read, *, mapping: str, now_s: int) -> None:
+    """The read is the known one now: its cursor and token are saved in the transaction that promotes it."""
+    state.write(
+        "UPDATE sync SET mapping=?,token=?,cursor=coalesce(?,cursor),promoted_at=?,"
+        "full_at=CASE WHEN ? THEN ? ELSE full_at END, read_count=CASE WHEN ? THEN ? ELSE read_count END WHERE sync=?",
+        mapping, read.token, read.cursor, now_s, read.full, now_s, read.full, read.read, sync.sync,
+    )  # fmt: skip
+
+
+def note_stepped(state: State) -> None:
+    """Keep in mind for the rest of the run whom its promoted steps have touched."""
+    state.db.execute(STEPPED)
+    state.write("INSERT OR IGNORE INTO scratch.stepped SELECT cid FROM scratch.touched")
+
+
+def mark_listed(state: State, sync: SyncRow) -> None:
+    """The account was listed for this sync: whoever was there is known."""
+    state.write("UPDATE sync SET listed=1 WHERE sync=?", sync.sync)
+
+
+def drop_token(state: State, sync: SyncRow) -> None:
+    """The read did not count: the next one must not be skipped as unchanged."""
+    state.write("UPDATE sync SET token=NULL WHERE sync=?", sync.sync)
+
+
+class ChangeBook:
+    """The changes of one step, in a database of their own: they outlive the roll-back, and memory stays flat."""
+
+    def __init__(self) -> None:
+        # SQLite's own temporary file: private, and gone when it is closed or the process dies.
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.execute("CREATE TABLE change(change BLOB, digest BLOB)")
+        self._rows: list[tuple[bytes, bytes]] = []
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    def add(self, change: Change, digest: bytes) -> None:
+        """Keep one change."""
+        self._rows.append((change.dump(), digest))
+        self.count += 1
+        if len(self._rows) >= CHUNK_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT INTO change VALUES(?,?)", self._rows)
+        self._db.execute("COMMIT")
+        self._rows.clear()
+
+    def changes(self) -> Iterator[tuple[Change, bytes]]:
+        """All of them, in order."""
+        self._flush()
+        for text, digest in self._db.execute("SELECT change,digest FROM change ORDER BY rowid"):
+            yield Change.load(text), digest
+
+
+def pending(state: State, sync: SyncRow) -> Iterator[Person]:
+    """People of this sync with something to be done that this run's steps have not touched."""
+    state.db.execute(STEPPED)
+    last = 0
+    while rows := state.rows(PENDING, sync.sync, last, CHUNK_ROWS):
+        for row in rows:
+            yield person_of(state, row)
+        last = rows[-1]["cid"]

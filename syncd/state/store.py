@@ -1,0 +1,346 @@
+"""The state file: opening, locking, transactions, and the keyed hashes of the never-ledger.
+
+Owns the files `syncd.db`, `.lock`, `.installed`, `.forgotten` and the scratch file; knows nothing of what the tables mean.
+One process writes at a time (flock); one thread of it owns the connection.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlite_utils import Database
+
+from syncd.clock import Clock
+from syncd.errors import StateBusy, StateError, StateLost
+from syncd.migrations import APPLICATION_ID, migrations
+
+CACHE_KIB = 8 * 1024  # larger caches were within the noise at a million contacts
+BUSY_MS = 5_000  # a reader may hold a checkpoint up for a moment
+WAL_BYTES_MAX = 64 * 1024 * 1024  # the file is cut back to this after a large transaction
+LOCK_POLL_S = 0.2
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The file that stands beside the state, such as `syncd.db.lock`."""
+    return path.with_name(path.name + suffix)
+
+
+@contextlib.contextmanager
+def hold(path: Path, *, wait_s: float, clock: Clock) -> Iterator[None]:
+    """Hold the state's lock, kept by the kernel, for the length of a run. Raises StateBusy after `wait_s`."""
+    descriptor = _open_private(beside(path, ".lock"))
+    try:
+        deadline_s = clock.monotonic_s() + wait_s
+        while not _locked(descriptor):
+            if clock.monotonic_s() >= deadline_s:
+                raise StateBusy(
+                    f"Another process is using {path}",
+                    hint="Wait for it to end, or give --wait SECONDS",
+                )
+            clock.sleep_s(LOCK_POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise StateError("The state's lock cannot be taken", why=str(error.strerror)) from None
+    return True
+
+
+def _open_private(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(
+            f"{path} cannot be written",
+            why=str(error.strerror),
+            hint="Give the user that runs syncd a folder of its own for [state] path",
+        ) from None
+
+
+class State:
+    """The open state. `db` is in autocommit mode; every write stands inside `tx()`.
+
+    rehearsal: nothing is kept: transactions become savepoints of one outer transaction that `close` rolls back.
+    """
+
+    def __init__(self, path: Path, db: sqlite3.Connection, salt: bytes, *, rehearsal: bool) -> None:
+        self.path, self.db, self.salt, self.rehearsal = path, db, salt, rehearsal
+        self.scratch = beside(path, ".scratch")
+        self._depth = 0
+        db.create_function("ekey", 1, self.address_key, deterministic=True)
+        db.create_function("rkey", 2, self.record_key, deterministic=True)
+        if rehearsal:
+            db.execute("BEGIN IMMEDIATE")
+
+    @contextlib.contextmanager
+    def tx(self, *, scratch_only: bool = False) -> Iterator[None]:
+        """What must hold together: all of it is kept, or nothing. Not to be nested.
+
+        scratch_only: only the scratch file is written, so the state itself stays free for other writers.
+        """
+        assert self._depth == 0, "transactions do not nest"
+        begin, keep, undo = (
+            ("SAVEPOINT step", "RELEASE step", "ROLLBACK TO step")
+            if self.rehearsal
+            else ("BEGIN" if scratch_only else "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+        )
+        with explained(self.path):
+            self.db.execute(begin)
+            self._depth = 1
+            try:
+                yield
+                self.db.execute(keep)
+            except BaseException:
+                # A full disk may have rolled back already; then there is nothing left to undo.
+                if self.db.in_transaction:
+                    self.db.execute(undo)
+                raise
+            finally:
+                self._depth = 0
+
+    def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+        """All rows of a query whose answer is known to be small."""
+        return self.db.execute(sql, values).fetchall()
+
+    def one(self, sql: str, *values: Any) -> sqlite3.Row | None:
+        """The first row, or None."""
+        row: sqlite3.Row | None = self.db.execute(sql, values).fetchone()
+        return row
+
+    def pairs(self, sql: str, *values: Any) -> dict[Any, Any]:
+        """The first two columns of a query whose answer is known to be small, as a dict."""
+        return {row[0]: row[1] for row in self.db.execute(sql, values)}
+
+    def value(self, sql: str, *values: Any) -> Any:
+        """The first column of the first row, or None."""
+        row = self.db.execute(sql, values).fetchone()
+        return None if row is None else row[0]
+
+    def write(self, sql: str, *values: Any) -> int:
+        """Execute one statement; how many rows it changed."""
+        return self.db.execute(sql, values).rowcount
+
+    def address_key(self, email: str | None) -> str | None:
+        """The ledger's key of an address (lower case): a keyed hash, so that no address stays in the ledger."""
+        return None if email is None else "e:" + self._hash(email.encode())
+
+    def record_key(self, sync: int | None, key: str | None) -> str | None:
+        """The ledger's key of a record; hashed too, since the key may be an address. None for no record."""
+        if sync is None or key is None:
+            return None
+        return "r:" + self._hash(b"%d:%s" % (sync, key.encode()))
+
+    def _hash(self, text: bytes) -> str:
+        return hashlib.blake2b(text, key=self.salt, digest_size=16).hexdigest()
+
+    def meta(self, name: str) -> Any:
+        """A value of the meta table, or None."""
+        text = self.value("SELECT v FROM meta WHERE k=?", name)
+        return None if text is None else orjson.loads(text)
+
+    def set_meta(self, name: str, value: Any) -> None:
+        """Write a value of the meta table (inside a transaction)."""
+        self.write("INSERT OR REPLACE INTO meta VALUES(?,?)", name, orjson.dumps(value).decode())
+
+    def close(self) -> None:
+        """Drop the scratch file and close; a rehearsal is rolled back."""
+        with contextlib.suppress(sqlite3.Error):
+            if self.rehearsal and self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+        self.db.close()
+        remove_scratch(self.path)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's words into ours."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.DatabaseError as error:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        raise StateError(f"The state {path} cannot be used", why=str(error), hint=_hint(name)) from None
+
+
+def _hint(name: str) -> str:
+    hints = {
+        "SQLITE_FULL": "The disk is full: make room; the next run goes on where this one stopped",
+        "SQLITE_READONLY": "Make the file and its folder writable for the user that runs syncd",
+        "SQLITE_CANTOPEN": "Make the folder writable for the user that runs syncd",
+        "SQLITE_NOTADB": "It is not a state of syncd: set [state] path to another file",
+        "SQLITE_CORRUPT": "It is damaged: restore it from a backup",
+        "SQLITE_BUSY": "Another program holds it open: close it",
+    }
+    return next((hint for key, hint in hints.items() if name.startswith(key)), "See the log")
+
+
+def remove_scratch(path: Path) -> None:
+    """Delete the scratch file, also one that a killed run left behind."""
+    for suffix in (".scratch", ".scratch-journal", ".scratch-wal", ".scratch-shm"):
+        with contextlib.suppress(OSError):
+            beside(path, suffix).unlink()
+
+
+@contextlib.contextmanager
+def open_state(path: Path, *, rehearsal: bool = False) -> Iterator[State]:
+    """Open the state for the holder of its lock: created and migrated as needed, with an empty scratch database attached.
+
+    rehearsal: see State; a state that is not there yet is then made in memory, and nothing is left on the disk.
+    Raises StateError, StateLost.
+    """
+    fresh = not path.exists()
+    if fresh and beside(path, ".installed").exists():
+        raise StateLost(
+            f"The state {path} was here and is gone",
+            why="Without it nobody knows who was mailed already",
+            hint=f"Restore it from a backup; or, to start over knowingly, delete {beside(path, '.installed')}",
+        )
+    in_memory = fresh and rehearsal
+    with explained(path):
+        if not in_memory:
+            os.close(_open_private(path))
+        db = sqlite3.connect(
+            ":memory:" if in_memory else path, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _prepare(db, path, fresh=fresh, in_memory=in_memory)
+            salt = _salt(path, db, keep=not in_memory)
+        except BaseException:
+            db.close()
+            raise
+    state = State(path, db, salt, rehearsal=rehearsal)
+    try:
+        if fresh and not in_memory:
+            os.close(_open_private(beside(path, ".installed")))
+        yield state
+    finally:
+        state.close()
+
+
+def _prepare(db: sqlite3.Connection, path: Path, *, fresh: bool, in_memory: bool) -> None:
+    db.row_factory = sqlite3.Row
+    _refuse_strangers(db, path)
+    db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+    db.execute(f"PRAGMA journal_size_limit={WAL_BYTES_MAX}")
+    db.execute("PRAGMA secure_delete=ON")
+    if fresh:
+        db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    migrations.apply(Database(db, execute_plugins=False))
+    if not in_memory:
+        remove_scratch(path)
+        os.close(_open_private(beside(path, ".scratch")))
+    db.execute("ATTACH ? AS scratch", ("" if in_memory else str(beside(path, ".scratch")),))
+    # The scratch is thrown away after a crash: it needs no journal on the disk.
+    db.execute("PRAGMA scratch.journal_mode=MEMORY")
+    db.execute("PRAGMA scratch.synchronous=OFF")
+
+
+def _refuse_strangers(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database that is not ours, or that a newer version has written."""
+    tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+    identity = db.execute("PRAGMA application_id").fetchone()[0]
+    if not tables and identity in (0, APPLICATION_ID):
+        return
+    if identity != APPLICATION_ID:
+        raise StateError(
+            f"{path} is a database of something else",
+            hint="Set [state] path to a file of its own",
+        )
+    if "_sqlite_migrations" in tables:
+        done = {row[0] for row in db.execute("SELECT name FROM _sqlite_migrations")}
+        newer = sorted(done - {step.name for step in migrations.pending(Database(memory=True))})
+        if newer:
+            raise StateError(
+                f"{path} was written by a newer version of fluenzr-syncd",
+                why=f"It has {', '.join(newer)}, which this version does not know",
+                hint="Install the newer version again, or restore a backup from before it",
+            )
+
+
+def _salt(path: Path, db: sqlite3.Connection, *, keep: bool) -> bytes:
+    """The key of the hashes. It stands in `.forgotten` too, which outlives the database."""
+    file = beside(path, ".forgotten")
+    row = db.execute("SELECT v FROM meta WHERE k='salt'").fetchone()
+    if row is not None:
+        return bytes.fromhex(orjson.loads(row[0]))
+    salt = _salt_of(file) or secrets.token_bytes(32)
+    if keep and not file.exists():
+        descriptor = _open_private(file)
+        try:
+            os.write(descriptor, b"salt " + salt.hex().encode() + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    db.execute("INSERT INTO meta VALUES('salt',?)", (orjson.dumps(salt.hex()).decode(),))
+    return salt
+
+
+def _salt_of(file: Path) -> bytes | None:
+    with contextlib.suppress(OSError, ValueError):
+        word, _, text = file.read_text("ascii").partition("\n")[0].partition(" ")
+        if word == "salt":
+            return bytes.fromhex(text)
+    return None
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection | None:
+    """The state for a command that only asks; no lock. None when there is no state yet. Raises StateError, StateLost."""
+    if not path.exists():
+        if beside(path, ".installed").exists():
+            raise StateLost(f"The state {path} was here and is gone", hint="Restore it from a backup")
+        return None
+    with explained(path):
+        db = sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True, isolation_level=None)
+        db.row_factory = sqlite3.Row
+        try:
+            _refuse_strangers(db, path)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def address_key(db: sqlite3.Connection, email: str) -> str:
+    """As State.address_key, for a connection that only reads."""
+    return _key(db, "e:", email.encode())
+
+
+def record_key(db: sqlite3.Connection, sync: int, key: str) -> str:
+    """As State.record_key, for a connection that only reads."""
+    return _key(db, "r:", b"%d:%s" % (sync, key.encode()))
+
+
+def _key(db: sqlite3.Connection, prefix: str, text: bytes) -> str:
+    salt = bytes.fromhex(orjson.loads(db.execute("SELECT v FROM meta WHERE k='salt'").fetchone()[0]))
+    return prefix + hashlib.blake2b(text, key=salt, digest_size=16).hexdigest()
+
+
+def save_probe(path: Path, answers: dict[str, Any], *, clock: Clock) -> None:
+    """Keep what `check --probe` found out about the API's undocumented parts."""
+    change(path, lambda state: state.set_meta("probe", answers), clock=clock)
+
+
+def change(path: Path, work: Callable[[State], Any], *, clock: Clock, wait_s: float = 60.0) -> Any:
+    """Take the lock, open the state, and do `work` in one transaction: what `approve` and its like need."""
+    with hold(path, wait_s=wait_s, clock=clock), open_state(path) as state, state.tx():
+        return work(state)

@@ -1,0 +1,1 @@
+"""What third parties and our own tests use: a clock that never sleeps, the connectors' suite."""

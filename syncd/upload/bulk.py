@@ -1,0 +1,323 @@
+"""Creates and field updates, up to 1000 contacts a request, or one by one where the account has no bulk endpoint.
+
+A bulk create skips who is there already and never touches a stranger; a bulk update carries fields only, never groups or tags.
+Only an answer whose numbers fit says that it was applied; anything else leaves the contacts in flight, to be read.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from syncd.core.person import EMPTY, Payload, Person
+from syncd.errors import Conflict, NotFound, NotSupported, Refused, Unanswered
+from syncd.fluenzr_types import BulkAnswer
+from syncd.state import contacts
+from syncd.state.runs import log_change
+from syncd.upload import listing
+from syncd.upload.pool import Job, Request
+from syncd.upload.session import NOT_SENT, Session, encode, words_of
+
+BULK_ROWS_MAX = 1000  # FluenzR's own limit [D]
+DATE_STEP_MS = 1000  # a Date header is cut to the second: the moment itself is up to one later
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One contact's field update. fields, custom_fields: what is sent; None clears."""
+
+    person: Person
+    fields: dict[str, Any]
+    custom_fields: dict[str, Any]
+
+
+def wanted(person: Person) -> Payload:
+    """What a create sends: clearing is for contacts that exist."""
+    want = person.want or EMPTY
+    return replace(
+        want,
+        fields={k: v for k, v in want.fields.items() if v is not None},
+        custom_fields={k: v for k, v in want.custom_fields.items() if v is not None},
+    )
+
+
+# --- creates ------------------------------------------------------------------------------------------------------
+
+
+def create_body(person: Person) -> dict[str, Any]:
+    """One contact of a create request, without its groups."""
+    want = wanted(person)
+    body: dict[str, Any] = {"email": person.email, **want.fields}
+    if want.custom_fields:
+        body["customFields"] = want.custom_fields
+    if want.tags:
+        body["tags"] = sorted(want.tags)
+    return body
+
+
+def mark_created(session: Session, people: Sequence[Person], gids: tuple[int, ...]) -> None:
+    """Commit that these people are about to be created in these groups."""
+    how, mails = session.mark("create"), session.mails(gids)
+    with session.state.tx():
+        for person in people:
+            tags = person.want.tags if person.want else ()
+            contacts.mark(session.state, person, how, joins=gids, mails=mails, tags=tags)
+    session.sent += 1
+
+
+def create_many(session: Session, people: Sequence[Person], gids: tuple[int, ...]) -> Job:
+    """One bulk create for people who join the same groups; halved while FluenzR refuses it as a whole."""
+    mark_created(session, people, gids)
+    body = encode(
+        {
+            "contacts": [create_body(person) for person in people],
+            "groupIds": session.rids(gids),
+            "onDuplicate": "skip",
+        }
+    )
+    answer = yield from _ask_bulk(session, people, body)
+    if isinstance(answer, Refused):
+        if len(people) > 1:
+            half = len(people) // 2
+            yield from create_many(session, people[:half], gids)
+            yield from create_many(session, people[half:], gids)
+        return
+    if answer is None:
+        return
+    bad = _named(answer, [person.email for person in people])
+    if answer.skipped or answer.updated or answer.created + len(bad) != len(people):
+        _leave_in_doubt(session, people)  # some were there already, or the numbers do not fit: read each
+        return
+    with session.state.tx():
+        for place, person in enumerate(people):
+            if place in bad:
+                contacts.unmark(session.state, person)
+                session.refuse(person.cid, bad[place])
+            else:
+                _created(session, person, gids, answer.date_ms)
+    session.watch.advance(len(people), detail=session.budget())
+
+
+def create_one(session: Session, person: Person, gids: tuple[int, ...]) -> Job:
+    """POST /contacts, where there is no bulk endpoint."""
+    mark_created(session, [person], gids)
+    body = encode({**create_body(person), "groupIds": session.rids(gids)})
+    try:
+        answer = yield lambda: session.api.create(body)
+    except NOT_SENT:
+        _unmark(session, [person])
+        raise
+    except Conflict:
+        _leave_in_doubt(session, [person])  # there already: read and adopted
+    except Refused as error:
+        with session.state.tx():
+            contacts.unmark(session.state, person)
+            session.refuse(person.cid, words_of(error))
+    except Unanswered as error:
+        _after_no_answer(session, [person], error)
+    else:
+        with session.state.tx():
+            _created(session, person, gids, answer.date_ms, rid=answer.contact.id)
+        session.watch.advance(1, detail=session.budget())
+
+
+def _created(
+    session: Session, person: Person, gids: tuple[int, ...], made_ms: int | None, *, rid: str | None = None
+) -> None:
+    sent = replace(wanted(person), groups=frozenset(gids))
+    if made_ms is not None:
+        made_ms += DATE_STEP_MS
+    contacts.confirm_created(session.state, person.cid, sent, made_ms=made_ms, run=session.run)
+    if rid is not None:
+        session.state.write("UPDATE OR IGNORE contact SET rid=? WHERE cid=?", rid, person.cid)
+    session.state.write("UPDATE contact SET todo=0 WHERE cid=?", person.cid)
+    sync = session.sync_of(person.cid)
+    session.books.add(sync, "created")
+    if gids:
+        session.books.add(sync, "grouped")
+    if session.mails(gids):
+        session.books.add(sync, "enrolled")
+
+
+# --- updates ------------------------------------------------------------------------------------------------------
+
+
+def plan_update(session: Session, person: Person, fields: dict[str, Any], custom: dict[str, Any]) -> Update:
+    """What to send of the fields that differ. Custom fields may replace those of people [?]: then all of them go, theirs and ours."""
+    if custom and not session.custom_fields_merge:
+        shown = listing.listed(session, person.email)
+        custom = {**(shown.custom_fields if shown else {}), **custom}
+    return Update(person, fields, custom)
+
+
+def update_body(update: Update, *, clears_with: Any, email: bool = True) -> dict[str, Any]:
+    """One contact of an update request."""
+    body: dict[str, Any] = {"email": update.person.email} if email else {}
+    body.update({k: clears_with if v is None else v for k, v in update.fields.items()})
+    if update.custom_fields:
+        body["customFields"] = {
+            k: clears_with if v is None else v for k, v in update.custom_fields.items()
+        }
+    return body
+
+
+def update_many(session: Session, updates: Sequence[Update]) -> Job:
+    """One bulk update, fields only; halved while FluenzR refuses it as a whole."""
+    people = [update.person for update in updates]
+    how = session.mark("update")
+    with session.state.tx():
+        for update in updates:
+            image = {"f": update.fields, "c": update.custom_fields}
+            contacts.mark(session.state, update.person, how, body=image)
+    session.sent += 1
+    rows = [update_body(update, clears_with=session.clears_with) for update in updates]
+    answer = yield from _ask_bulk(
+        session, people, encode({"contacts": rows, "onDuplicate": "update"}), refuse_last=False
+    )
+    if isinstance(answer, Refused):
+        yield from _halve_update(session, updates, answer)
+        return
+    if answer is None:
+        return
+    bad = _named(answer, [person.email for person in people])
+    if answer.skipped or answer.created or answer.updated + len(bad) != len(people):
+        # Somebody was deleted or renamed by hand, and the request has made a new contact: read each.
+        _leave_in_doubt(session, people)
+        return
+    with session.state.tx():
+        for place, update in enumerate(updates):
+            if place in bad:
+                contacts.unmark(session.state, update.person)
+                session.refuse(update.person.cid, bad[place])
+            else:
+                updated(session, update)
+    session.watch.advance(len(people), detail=session.budget())
+
+
+def _halve_update(session: Session, updates: Sequence[Update], error: Refused) -> Job:
+    if len(updates) > 1:
+        half = len(updates) // 2
+        yield from update_many(session, updates[:half])
+        yield from update_many(session, updates[half:])
+    elif session.clears_with is None and _clears(updates[0]):
+        # How a field is cleared is not documented [?]: null was refused, so an empty string is tried.
+        session.clears_with = ""
+        yield from update_many(session, updates)
+    else:
+        with session.state.tx():
+            session.refuse(updates[0].person.cid, words_of(error))
+
+
+def _clears(update: Update) -> bool:
+    return None in update.fields.values() or None in update.custom_fields.values()
+
+
+def update_one(session: Session, update: Update) -> Job:
+    """PUT /contacts/:id: for opted-out contacts, which are in no bulk, and where there is no bulk endpoint."""
+    person = update.person
+    assert person.rid is not None
+    rid = person.rid
+    with session.state.tx():
+        contacts.mark(session.state, person, session.mark("field"))
+    session.sent += 1
+    body = encode(update_body(update, clears_with=session.clears_with, email=False))
+    try:
+        yield lambda: session.api.update(rid, body)
+    except NOT_SENT:
+        _unmark(session, [person])
+        raise
+    except NotFound:
+        _leave_in_doubt(session, [person])
+    except Refused as error:
+        with session.state.tx():
+            contacts.unmark(session.state, person)
+        if session.clears_with is None and _clears(update):
+            session.clears_with = ""
+            yield from update_one(session, update)
+        else:
+            with session.state.tx():
+                session.refuse(person.cid, words_of(error))
+    except Unanswered as error:
+        _after_no_answer(session, [person], error)
+    else:
+        with session.state.tx():
+            updated(session, update)
+        session.watch.advance(1, detail=session.budget())
+
+
+def updated(session: Session, update: Update) -> None:
+    """FluenzR has these fields now (inside a transaction)."""
+    sent = update.person.sent
+    keep = {k: v for k, v in update.custom_fields.items() if k in (update.person.want or EMPTY).custom_fields}
+    new = replace(
+        sent,
+        fields=_written(sent.fields, update.fields),
+        custom_fields=_written(sent.custom_fields, keep),
+    )
+    changes = {k: [sent.fields.get(k), v] for k, v in update.fields.items()}
+    changes.update(
+        {f"customFields.{k}": [sent.custom_fields.get(k), v] for k, v in keep.items() if sent.custom_fields.get(k) != v}
+    )
+    contacts.confirm(session.state, update.person.cid, new, run=session.run)
+    log_change(session.state, session.run, update.person.cid, update.person.email, session.now_s(), "update", {"fields": changes})
+    session.books.add(session.sync_of(update.person.cid), "updated")
+
+
+def _written(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in {**before, **new}.items() if v is not None}
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
+
+
+def _ask_bulk(
+    session: Session, people: Sequence[Person], body: bytes, *, refuse_last: bool = True
+) -> Generator[Request, Any, BulkAnswer | Refused | None]:
+    """Send one bulk request. None: in doubt, or to be sent one by one. Refused: nothing applied, and the marks are taken back."""
+    try:
+        answer: BulkAnswer = yield lambda: session.api.bulk(body)
+    except NOT_SENT:
+        _unmark(session, people)
+        raise
+    except NotSupported:
+        _unmark(session, people)
+        session.no_bulk()
+        return None
+    except Refused as error:
+        _unmark(session, people)
+        if len(people) == 1 and refuse_last:
+            with session.state.tx():
+                session.refuse(people[0].cid, words_of(error))
+        return error
+    except Unanswered as error:
+        _after_no_answer(session, people, error)
+        return None
+    return answer
+
+
+def _unmark(session: Session, people: Sequence[Person]) -> None:
+    with session.state.tx():
+        for person in people:
+            contacts.unmark(session.state, person)
+
+
+def _leave_in_doubt(session: Session, people: Sequence[Person]) -> None:
+    with session.state.tx():
+        contacts.answered(session.state, [person.cid for person in people])
+
+
+def _after_no_answer(session: Session, people: Sequence[Person], error: Unanswered) -> None:
+    if error.answered:
+        _leave_in_doubt(session, people)
+
+
+def _named(answer: BulkAnswer, emails: Sequence[str]) -> dict[int, str]:
+    """place in the request -> FluenzR's words, for the errors that say whom they mean: by index or by address [?]."""
+    places = {email: place for place, email in enumerate(emails)}
+    bad: dict[int, str] = {}
+    for error in answer.errors:
+        by_email = places.get((error.email or "").strip().lower())
+        if by_email is not None:
+            bad[by_email] = error.message
+        elif error.index is not None and 0 <= error.index < len(emails) and error.email is None:
+            bad[error.index] = error.message
+    return bad

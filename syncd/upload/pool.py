@@ -1,0 +1,89 @@
+"""The HTTP threads, and nothing else: jobs run in the run's own thread, their requests in a few others.
+
+A job is a generator: it yields a request (a function without arguments), is resumed with the answer, or has the request's error
+thrown into it. So a job reads like plain code, all state stays in one thread, and many jobs wait for the network at once.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
+from typing import Any
+
+from syncd.clock import Clock
+from syncd.errors import Interrupted
+
+THREADS_MAX = 16  # requests in flight; enough for 900 a minute at a second each
+STOP_CHECK_S = 0.5  # how often a stop is looked for while answers are awaited
+STOP_WAIT_S = 5.0  # how long answers are still awaited after a stop
+
+Request = Callable[[], Any]
+Job = Generator[Request, Any, None]
+
+
+class Pool:
+    """A few threads for requests. abort: closes the connections, so that a stop does not wait for time-outs."""
+
+    def __init__(self, clock: Clock, abort: Callable[[], None]) -> None:
+        self._clock, self._abort = clock, abort
+        self._executor = ThreadPoolExecutor(max_workers=THREADS_MAX, thread_name_prefix="fluenzr")
+
+    def close(self) -> None:
+        """Wait for the threads to end."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def drive(self, jobs: Iterator[Job]) -> None:
+        """Run all jobs, at most THREADS_MAX at a time. The first error of a job ends the rest, after what is under way is recorded."""
+        active: dict[Future[Any], Job] = {}
+        failure: BaseException | None = None
+        stop_at_s: float | None = None
+        source: Iterator[Job] | None = jobs
+        while True:
+            if self._clock.stopped() and failure is None:
+                failure = Interrupted("Stopped on request", hint="The next run goes on from here")
+            if failure is None and source is not None:
+                try:
+                    source = self._fill(active, source)
+                except BaseException as raised:
+                    failure = raised
+            if not active:
+                break
+            if failure is not None and stop_at_s is None:
+                stop_at_s = self._clock.monotonic_s() + STOP_WAIT_S
+            if self._clock.stopped() and stop_at_s and self._clock.monotonic_s() > stop_at_s:
+                self._abort()
+            done, _ = wait(active, timeout=STOP_CHECK_S, return_when=FIRST_COMPLETED)
+            for future in done:
+                error = self._resume(active, active.pop(future), future)
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _fill(self, active: dict[Future[Any], Job], source: Iterator[Job]) -> Iterator[Job] | None:
+        while len(active) < THREADS_MAX:
+            job = next(source, None)
+            if job is None:
+                return None
+            self._step(active, job, partial(next, job))
+        return source
+
+    def _resume(
+        self, active: dict[Future[Any], Job], job: Job, future: Future[Any]
+    ) -> BaseException | None:
+        error = future.exception()
+        try:
+            if error is not None:
+                self._step(active, job, lambda: job.throw(error))
+            else:
+                self._step(active, job, lambda: job.send(future.result()))
+        except BaseException as failure:
+            return failure
+        return None
+
+    def _step(
+        self, active: dict[Future[Any], Job], job: Job, advance: Callable[[], Request]
+    ) -> None:
+        try:
+            request = advance()
+        except StopIteration:
+            return
+        active[self._executor.submit(request)] = job

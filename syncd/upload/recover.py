@@ -1,0 +1,132 @@
+"""Whatever is in flight is read before anything else happens to it: after a crash, a time-out, an answer that does not fit."""
+
+from collections.abc import Generator, Iterator
+from functools import partial
+from typing import Any
+
+from syncd.core.person import EMPTY, load
+from syncd.errors import Refused, Unanswered
+from syncd.fluenzr_types import Contact, Page
+from syncd.state import contacts
+from syncd.upload.listing import PAGE_ROWS, note_listed
+from syncd.upload.pool import Job, Request
+from syncd.upload.readback import verify_job
+from syncd.upload.session import Session
+
+PASSES_MAX = 3  # a read can put another contact into doubt (renamed by hand); it ends soon
+MANY = 20  # so many lost rows of one kind are first looked up in the newest-first listing
+NEWEST_PAGES_MAX = 60  # two lost batches and some; the rest is read one by one
+
+
+def recover(session: Session) -> None:
+    """Read everything that is in flight. What cannot be read stays in flight, and is left alone until the next run."""
+    for _ in range(PASSES_MAX):
+        if session.state.value("SELECT 1 FROM contact WHERE inflight IS NOT NULL LIMIT 1") is None:
+            return
+        _wait_until_settled(session)
+        for kind in ("create", "update"):
+            session.pool.drive(iter([_lost_batches(session, kind)]))
+        rows = session.state.rows("SELECT cid FROM contact WHERE inflight IS NOT NULL ORDER BY cid")
+        session.watch.phase("", "check", len(rows))
+        session.pool.drive(_each(session, [row[0] for row in rows]))
+
+
+def _each(session: Session, cids: list[int]) -> Iterator[Job]:
+    for cid in cids:
+        session.watch.advance(1)
+        yield verify_job(session, cid)
+
+
+def _wait_until_settled(session: Session) -> None:
+    """A request without an answer may still take effect; nothing of it is read before the settle time has passed."""
+    last = session.state.value("SELECT max(unsettled) FROM contact WHERE inflight IS NOT NULL")
+    if not last:
+        return
+    # Never longer than the settle time itself, whatever the clock has done meanwhile.
+    wait_s = min(session.settle_s, max(0.0, last + session.settle_s - session.clock.now_s()))
+    if wait_s > 0:
+        session.watch.phase("", "settle", None)
+        session.clock.sleep_s(wait_s)
+
+
+def _lost_batches(session: Session, kind: str) -> Job:
+    """The answer to a large batch was lost: a few listings instead of one read per contact. The rest is read one by one."""
+    rows = session.state.rows(
+        "SELECT cid,email,inflight_at FROM contact WHERE inflight=? AND state IN ('new','ok')", kind
+    )
+    since = min((row["inflight_at"] or 0 for row in rows), default=0)
+    if len(rows) < MANY or not since:
+        return
+    try:
+        newest, complete = yield from _newest(session, since)
+    except (Unanswered, Refused):
+        return
+    for row in rows:
+        contact = newest.get(row["email"])
+        if kind == "create" and contact is not None and (contact.created_ms or 0) >= row["inflight_at"]:
+            note_listed(session, contact)
+            session.settle(row["cid"], contact)
+        elif kind == "update" and contact is None and complete:
+            _send_again(session, row["cid"])
+
+
+def _send_again(session: Session, cid: int) -> None:
+    """No accident at this address: the same update may simply be sent again, all of its fields."""
+    with session.state.tx():
+        sent = load(session.state.value("SELECT sent FROM contact WHERE cid=?", cid)) or EMPTY
+        unknown = type(sent)(groups=sent.groups, tags=sent.tags, out=sent.out)
+        session.state.write(
+            "UPDATE contact SET inflight=NULL,body=NULL,unsettled=0,todo=1,sent=? WHERE cid=?", unknown.dump(), cid
+        )
+        if contacts.bump(
+            session.state, cid, "The answer was lost", now_s=session.now_s(), kinds=session.groups.kinds
+        ):
+            session.books.add(session.sync_of(cid), "quarantined")
+
+
+def _newest(
+    session: Session, since: int
+) -> Generator[Request, Any, tuple[dict[str, Contact], bool]]:
+    """Contacts made since (ms), by address, and whether none can be missing.
+
+    Nothing is missing only if one page has the whole account, or page 1 alone reaches back far enough and its order is proven: creation
+    falls, the last change does not fall as well (so it is not the order of changes), and the other way round it rises.
+    """
+    api = session.api
+    first: Page = yield partial(_page, api, "desc", 1)
+    found, number, page = list(first.items), 1, first
+    while (
+        page.items
+        and (first.total is None or len(found) < first.total)
+        and (found[-1].created_ms or 0) >= since
+        and number < NEWEST_PAGES_MAX
+    ):
+        number += 1
+        page = yield partial(_page, api, "desc", number)
+        found += page.items
+    complete = first.total is not None and len(first.items) >= first.total
+    if not complete and first.items and _falls(_created(first)) and not _falls(_updated(first)):
+        end = _created(first)[-1]
+        if end < since:
+            other: Page = yield partial(_page, api, "asc", 1)
+            rising = _created(other)
+            complete = bool(rising) and _falls(rising[::-1]) and rising[0] < end
+    fresh = (c for c in found if (c.created_ms or 0) >= since)
+    return {c.email.strip().lower(): c for c in fresh}, complete
+
+
+def _page(api: Any, order: str, number: int) -> Page:
+    page: Page = api.contacts_page(number, sort="createdAt", order=order, per_page=PAGE_ROWS)
+    return page
+
+
+def _created(page: Page) -> list[int]:
+    return [contact.created_ms or 0 for contact in page.items]
+
+
+def _updated(page: Page) -> list[int]:
+    return [contact.updated_ms or 0 for contact in page.items]
+
+
+def _falls(values: list[int]) -> bool:
+    return all(a >= b for a, b in zip(values, values[1:], strict=False))

@@ -1,0 +1,302 @@
+"""The order of the upload: moves, creates, field updates, then what needs an id. Repeated until a round sends nothing.
+
+A round begins with the records whose address has changed: their contacts are read, linked and merged; it ends with reading what is in doubt.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+
+from syncd.core.person import Person, Work, work
+from syncd.errors import ConfigError, Unanswered
+from syncd.state import contacts
+from syncd.state.groups import SeenGroup
+from syncd.state.links import SyncRule, link, merge_touched
+from syncd.upload import bulk, by_id, listing
+from syncd.upload.pool import Job
+from syncd.upload.readback import verify, verify_job
+from syncd.upload.recover import recover
+from syncd.upload.session import Session
+
+ROUNDS_MAX = 5
+CHUNK_ROWS = 1000  # due contacts that are loaded at a time
+BUFFER_ROWS_MAX = 20_000  # people waiting for their batch to fill, over all sets of groups
+
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+
+DUE = "c.todo=1 AND c.touch=0 AND c.inflight IS NULL AND c.not_before<=?"
+
+
+def upload(session: Session, rules: Mapping[int, SyncRule]) -> None:
+    """Bring FluenzR to what is wanted. Everything that was promoted and not sent yet is sent."""
+    create_groups(session)
+    for _ in range(ROUNDS_MAX):
+        undecided = check_moved(session)
+        with session.state.tx():
+            link(session.state, rules, undecided)
+            merge_touched(session.state, rules, session.groups)
+        create_groups(session)
+        session.sent = 0
+        _send(session)
+        recover(session)
+        if not session.sent:
+            return
+
+
+def check_moved(session: Session, cids: list[int] | None = None) -> set[int]:
+    """Read the contacts whose records have another address now, before anything is decided; those that stay undecided.
+
+    cids: the contacts to read instead of those of dirty records (before a promotion).
+    """
+    state = session.state
+    undecided = {
+        row[0] for row in state.rows("SELECT cid FROM contact WHERE inflight IS NOT NULL OR state='forget'")
+    }
+    if cids is None:
+        cids = [
+            row[0]
+            for row in state.rows(
+                "SELECT DISTINCT c.cid FROM record r JOIN contact c ON c.cid=r.cid"
+                " WHERE r.dirty=1 AND r.live=1 AND r.email<>c.email AND c.state='ok'"
+            )
+        ]
+    late = {row[0] for row in state.rows("SELECT cid FROM contact WHERE not_before>?", session.now_s())}
+    undecided |= late.intersection(cids)
+
+    def read(cid: int) -> Job:
+        if not (yield from verify(session, cid)):
+            undecided.add(cid)
+
+    to_read = [cid for cid in cids if cid not in undecided]
+    if to_read:
+        session.watch.phase("", "check", len(to_read))
+    session.pool.drive(read(cid) for cid in to_read)
+    return undecided
+
+
+def create_groups(session: Session) -> None:
+    """Groups that are named and missing are created, static, before anybody is sent."""
+    for gid in session.groups.to_create():
+        name = session.groups.names[gid]
+        try:
+            group = session.api.create_group(name)
+        except Unanswered as error:
+            # It may have been created: the next run lists the groups first.
+            raise Unanswered(
+                f"The group {name!r} could not be created", why=error.why or error.what,
+                hint="Nothing was sent; the next run looks for the group first", answered=True,
+            ) from None  # fmt: skip
+        with session.state.tx():
+            session.groups.created(gid, SeenGroup(group.id, group.name, group.kind))
+
+
+def refuse_missing_groups(session: Session, names: set[str], *, sync: str) -> None:
+    """`create_groups = false`: a missing group is a mistake. Raises ConfigError."""
+    missing = sorted({session.groups.names[gid] for gid in session.groups.to_create()} & names)
+    if missing:
+        raise ConfigError(
+            f"FluenzR has no group {', '.join(map(repr, missing))}",
+            place=f"sync.{sync}.groups",
+            hint="Create it in FluenzR, or set create_groups = true",
+        )
+
+
+# --- one round ----------------------------------------------------------------------------------------------------
+
+
+def _send(session: Session) -> None:
+    total = session.state.value("SELECT count(*) FROM contact WHERE todo=1")
+    session.watch.phase("", "upload", total)
+    session.pool.drive(_moves(session))
+    _create(session)
+    _update(session)
+    _join(session)
+    session.pool.drive(_by_id(session))
+    _rest(session)
+
+
+def due(session: Session, where: str) -> Iterator[tuple[Person, Work]]:
+    """Contacts that are due, in the order of their rows, with what is to be done; loaded a chunk at a time."""
+    last = 0
+    if session.only_stepped:
+        where += " AND c.cid IN (SELECT cid FROM scratch.stepped)"
+    while True:
+        rows = session.state.rows(
+            f"{contacts.PERSON} WHERE {DUE} AND c.cid>? AND {where} ORDER BY c.cid LIMIT ?",
+            session.now_s(), last, CHUNK_ROWS,
+        )  # fmt: skip
+        for row in rows:
+            person = contacts.person_of(session.state, row)
+            yield person, work(person, session.groups.kinds)
+        if len(rows) < CHUNK_ROWS:
+            return
+        last = rows[-1]["cid"]
+
+
+def _moves(session: Session) -> Iterator[Job]:
+    for person, todo in due(session, "c.state='ok' AND c.move_to IS NOT NULL AND c.rid IS NOT NULL"):
+        if todo.move_to:
+            yield by_id.move(session, person)
+
+
+def _create(session: Session) -> None:
+    """Creates; once more where the account turns out to have no bulk endpoint."""
+    session.pool.drive(_creates(session))
+    if session.bulk_missing:
+        session.pool.drive(_creates(session))
+
+
+def _creates(session: Session) -> Iterator[Job]:
+    batches: Batches[tuple[tuple[int, ...], bool], Person] = Batches()
+    for person, todo in due(session, "c.state='new'"):
+        if not todo.create or by_id.contested(session, person):
+            continue
+        if session.one_by_one:
+            yield bulk.create_one(session, person, todo.join)
+            continue
+        # What failed before goes into batches of its own: it may sink them again.
+        for (gids, _), people in batches.add((todo.join, person.tries > 0), person):
+            yield bulk.create_many(session, people, gids)
+    for (gids, _), people in batches.rest():
+        yield bulk.create_many(session, people, gids)
+
+
+def _update(session: Session) -> None:
+    if not session.custom_fields_merge:
+        # Custom fields of people could be lost [?]: theirs are read first and sent along.
+        session.pool.drive(_reads_before_custom_fields(session))
+    session.pool.drive(_updates(session))
+    if session.bulk_missing:
+        session.pool.drive(_updates(session))
+
+
+def _needs_update(todo: Work) -> bool:
+    return bool(todo.fields or todo.custom_fields)
+
+
+def _reads_before_custom_fields(session: Session) -> Iterator[Job]:
+    cids = [
+        person.cid
+        for person, todo in due(session, "c.state='ok'")
+        if todo.custom_fields and not listing.listed(session, person.email)
+    ]
+    yield from (verify_job(session, cid) for cid in cids)
+
+
+def _updates(session: Session) -> Iterator[Job]:
+    batches: Batches[bool, bulk.Update] = Batches()
+    for person, todo in due(session, "c.state='ok'"):
+        if not _needs_update(todo):
+            continue
+        fields = {name: new for name, (_, new) in todo.fields.items()}
+        custom = {name: new for name, (_, new) in todo.custom_fields.items()}
+        if custom and not session.custom_fields_merge and not listing.listed(session, person.email):
+            continue  # could not be read: not now
+        # Opted-out people are in no bulk: if somebody deletes one by hand, a bulk would make the address anew.
+        if person.opted_out or session.one_by_one:
+            yield _update_by_id(session, person.cid)
+            continue
+        update = bulk.plan_update(session, person, fields, custom)
+        for _, updates in batches.add(person.tries > 0, update):
+            yield bulk.update_many(session, updates)
+    for _, updates in batches.rest():
+        yield bulk.update_many(session, updates)
+
+
+def _update_by_id(session: Session, cid: int) -> Job:
+    """A PUT needs the id; it comes with a fresh read, after which the question is asked again."""
+    person = session.person(cid)
+    if person is None or (person.rid is None and not (yield from verify(session, cid))):
+        return
+    person = session.person(cid)
+    if person is None or person.state != "ok" or person.rid is None:
+        return
+    todo = work(person, session.groups.kinds)
+    if not _needs_update(todo):
+        return
+    fields = {name: new for name, (_, new) in todo.fields.items()}
+    custom = {name: new for name, (_, new) in todo.custom_fields.items()}
+    yield from bulk.update_one(session, bulk.plan_update(session, person, fields, custom))
+
+
+def _join(session: Session) -> None:
+    """Adds to groups, up to 1000 people a request; single adds are left to the next step."""
+    cids = [
+        person.cid
+        for person, todo in due(session, "c.state='ok'")
+        if todo.join and (person.rid is None or (session.mails(todo.join) and not _fresh(session, person.cid)))
+        and not by_id.contested(session, person)
+    ]
+    session.pool.drive(verify_job(session, cid) for cid in cids)
+    if session.group_endpoint:
+        session.pool.drive(_joins(session))
+
+
+def _fresh(session: Session, cid: int) -> bool:
+    read_run = session.state.value("SELECT read_run FROM contact WHERE cid=?", cid)
+    return bool(read_run == session.run)
+
+
+def _joins(session: Session) -> Iterator[Job]:
+    batches: Batches[int, Person] = Batches()
+    for person, todo in due(session, "c.state='ok' AND c.rid IS NOT NULL"):
+        only_joins = todo.join and not (todo.leave or todo.leave_all or todo.delete)
+        ready = not session.mails(todo.join) or _fresh(session, person.cid)
+        if not only_joins or not ready or by_id.contested(session, person):
+            continue
+        # One group a round and contact: the others follow when this one is confirmed.
+        for gid, people in batches.add(todo.join[0], person):
+            yield by_id.join_many(session, gid, people)
+    for gid, people in batches.rest():
+        if len(people) > 1:
+            yield by_id.join_many(session, gid, people)
+
+
+def _by_id(session: Session) -> Iterator[Job]:
+    for person, todo in due(session, "c.state IN ('ok','new')"):
+        if todo.by_id or todo.look_up:
+            yield by_id.settle_by_id(session, person.cid)
+
+
+def _rest(session: Session) -> None:
+    """Contacts with nothing left to do leave the queue."""
+    quiet = [
+        person.cid
+        for person, todo in due(session, "c.state IN ('ok','new')")
+        if not todo.any and not todo.move_to
+    ]
+    with session.state.tx():
+        session.state.db.executemany(
+            "UPDATE contact SET todo=0,tries=0,err=NULL WHERE cid=?", [(cid,) for cid in quiet]
+        )
+
+
+class Batches(Generic[Key, Item]):
+    """Items gathered by key until a batch is full. Bounded: when too many wait, the fullest goes first."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Key, list[Item]] = {}
+        self._count = 0
+
+    def add(self, key: Key, item: Item) -> Iterator[tuple[Key, list[Item]]]:
+        """Add one item; the batch that is full by it, if any."""
+        batch = self._waiting.setdefault(key, [])
+        batch.append(item)
+        self._count += 1
+        if len(batch) >= bulk.BULK_ROWS_MAX:
+            yield self._take(key)
+        elif self._count >= BUFFER_ROWS_MAX:
+            yield self._take(max(self._waiting, key=lambda k: len(self._waiting[k])))
+
+    def rest(self) -> Iterator[tuple[Key, list[Item]]]:
+        """What is left."""
+        for key in list(self._waiting):
+            yield self._take(key)
+
+    def _take(self, key: Key) -> tuple[Key, list[Item]]:
+        batch = self._waiting.pop(key)
+        self._count -= len(batch)
+        return key, batch
+
+

@@ -1,0 +1,152 @@
+"""What the steps of one run's upload share: the state, the client, the books, the time."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from syncd.clock import Clock
+from syncd.core.model import GroupKind
+from syncd.core.person import Person
+from syncd.core.seen import Shown
+from syncd.errors import AccessDenied, FluenzrError, Interrupted, NotSupported, Throttled
+from syncd.fluenzr import FluenzR
+from syncd.fluenzr_types import Contact
+from syncd.state import contacts
+from syncd.state.contacts import Mark
+from syncd.state.groups import Groups
+from syncd.state.store import State
+from syncd.upload.pool import Pool
+from syncd.watch import Watch
+
+# A request that was not applied, and a run that cannot go on: the marks of what was about to be sent are taken back.
+NOT_SENT = (AccessDenied, Throttled, Interrupted)
+
+@dataclass(slots=True)
+class Books:
+    """People per sync and what happened to them in this run."""
+
+    counts: dict[int | None, dict[str, int]] = field(default_factory=dict)
+
+    def add(self, sync: int | None, name: str, people: int = 1) -> None:
+        """Count people under a name of `SyncResult`."""
+        counts = self.counts.setdefault(sync, {})
+        counts[name] = counts.get(name, 0) + people
+
+    def of(self, sync: int) -> dict[str, int]:
+        """The counts of one sync."""
+        return self.counts.get(sync, {})
+
+
+@dataclass(slots=True)
+class Session:
+    """One run's upload. may_delete: every source was read and none is held (algorithm, rule 6a)."""
+
+    state: State
+    api: FluenzR
+    pool: Pool
+    groups: Groups
+    clock: Clock
+    watch: Watch
+    run: int
+    bulk: str = "auto"  # auto | on | off
+    settle_s: float = 120.0
+    custom_fields_merge: bool = False  # the probe has shown that a bulk update merges them
+    clears_with: Any = None  # what clears a field: null, or "" where the probe has shown that null is refused
+    may_delete: bool = False
+    only_stepped: bool = False  # a careful first try: only whom this run's steps have touched
+    group_endpoint: bool = True  # POST /groups/:id/contacts serves (its body is not documented [?])
+    bulk_missing: bool = False  # this account has no bulk endpoint
+    books: Books = field(default_factory=Books)
+    sent: int = 0  # writes of this round
+
+    def no_bulk(self) -> None:
+        """The bulk endpoint is not there: contacts go one by one from here on. Raises where the configuration insists on it."""
+        if self.bulk == "on":
+            raise NotSupported(
+                "FluenzR has no POST /contacts/bulk for this account",
+                hint='Set [fluenzr] bulk = "auto" to send contacts one by one',
+            )
+        self.bulk_missing = True
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether contacts are sent singly."""
+        return self.bulk == "off" or self.bulk_missing
+
+    def budget(self) -> str:
+        """A few words on the API's budget, for the progress bar."""
+        view = self.api.budget()
+        return f"{view.remaining:,} requests left" if view.remaining is not None else ""
+
+    def now_s(self) -> int:
+        """Epoch seconds by our clock."""
+        return int(self.clock.now_s())
+
+    def mark(self, kind: str) -> Mark:
+        """The time stamps of a write that is about to be sent."""
+        return Mark(kind, self.api.server_time_ms(), self.now_s())
+
+    def person(self, cid: int) -> Person | None:
+        """One contact as the state has it now."""
+        return contacts.person(self.state, cid)
+
+    def sync_of(self, cid: int) -> int | None:
+        """The sync that a contact is counted under."""
+        sync: int | None = self.state.value("SELECT sync FROM contact WHERE cid=?", cid)
+        return sync
+
+    def shown(self, contact: Contact) -> Shown:
+        """A contact of the API in the words of the core."""
+        groups = None if contact.group_ids is None else self.groups.gids_of(contact.group_ids)
+        return Shown(
+            rid=contact.id,
+            email=contact.email.strip().lower(),
+            status=contact.status,
+            fields=contact.fields,
+            custom_fields=contact.custom_fields,
+            groups=groups,
+            tags=contact.tags,
+            created_ms=contact.created_ms,
+        )
+
+    def mails(self, gids: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of the groups that mail whoever joins them."""
+        return tuple(g for g in gids if self.groups.kinds.get(g) is not GroupKind.STATIC)
+
+    def rids(self, gids: tuple[int, ...]) -> list[str]:
+        """FluenzR's ids of these groups."""
+        return [self.groups.rids[gid] for gid in gids]
+
+    def settle(self, cid: int, contact: Contact | None) -> None:
+        """Take over what a read has shown, in a transaction of its own."""
+        with self.state.tx():
+            self.settle_now(cid, contact)
+
+    def settle_now(self, cid: int, contact: Contact | None) -> None:
+        """The same inside a transaction."""
+        sync = self.sync_of(cid)
+        shown = None if contact is None else self.shown(contact)
+        put_off = contacts.settle(
+            self.state, cid, shown, run=self.run, now_s=self.now_s(), kinds=self.groups.kinds
+        )
+        if put_off:
+            self.books.add(sync, "quarantined")
+
+    def refuse(self, cid: int, words: str) -> None:
+        """FluenzR has refused this contact in its own words (inside a transaction)."""
+        put_off = contacts.bump(
+            self.state, cid, words, now_s=self.now_s(), kinds=self.groups.kinds, refused=True
+        )
+        if put_off:
+            self.books.add(self.sync_of(cid), "quarantined")
+
+
+def words_of(error: FluenzrError) -> str:
+    """FluenzR's own words about one contact, for the quarantine."""
+    return error.why or error.what
+
+
+def encode(body: Any) -> bytes:
+    """A request's body."""
+    return orjson.dumps(body)

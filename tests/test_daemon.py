@@ -1,0 +1,488 @@
+"""The daemon: when it starts what, how it ends, and what the service manager hears of it."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from syncd.clock import SystemClock
+from syncd.core.due import first_start_s
+from syncd.core.schedule import Cron, Every, parse_schedule
+from syncd.daemon import next_cron_s, trigger
+from syncd.sandbox import Sandbox
+from syncd.state.store import hold
+
+SYNCD = Path(sys.executable).with_name("syncd")
+PATIENCE_S = 20.0  # for anything that should happen at once; only a failing test waits that long
+RUNS_MAX = 10  # after which something must have happened
+PARIS = ZoneInfo("Europe/Paris")
+NOW = datetime(2026, 1, 14, 12, 0, tzinfo=UTC).timestamp()  # a Wednesday
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def cron(text: str) -> Cron:
+    schedule = parse_schedule(text)
+    assert isinstance(schedule, Cron)
+    return schedule
+
+
+def next_in_utc_s(schedule: Cron, after_s: float) -> float:
+    return next_cron_s(schedule, ZoneInfo("UTC"), after_s)
+
+
+def moments(text: str, zone: ZoneInfo, after: datetime, count: int) -> list[str]:
+    """The next moments of a cron expression, in UTC."""
+    schedule, at_s, found = cron(text), after.timestamp(), []
+    for _ in range(count):
+        at_s = next_cron_s(schedule, zone, at_s)
+        found.append(datetime.fromtimestamp(at_s, UTC).strftime("%a %d %b %H:%M"))
+    return found
+
+
+# When it starts first
+
+
+@pytest.mark.parametrize(
+    ("schedule", "completed_s", "start_s"),
+    [
+        ("every 15 minutes", None, NOW),  # never yet
+        ("every 15 minutes", NOW - 16 * MINUTE, NOW),  # older than the interval
+        ("every 15 minutes", NOW - 15 * MINUTE, NOW),
+        ("every 15 minutes", NOW - 5 * MINUTE, NOW + 10 * MINUTE),
+        ("every 15 minutes", NOW - 9 * DAY, NOW),
+        ("every 1 day", NOW - 23 * HOUR, NOW + HOUR),
+        ("every 15 minutes", NOW + 900 * DAY, NOW + 15 * MINUTE),  # a clock that was wrong
+        ("0 * * * *", None, NOW + HOUR),  # never yet: it waits for its time
+        ("30 11 * * *", NOW - HOUR, NOW),  # missed while nothing ran
+        ("30 11 * * *", NOW - 9 * DAY, NOW),  # missed nine times: one catch-up
+        ("30 11 * * *", NOW - 20 * MINUTE, NOW + 23.5 * HOUR),  # done today
+        ("30 11 * * *", NOW - 30 * MINUTE, NOW + 23.5 * HOUR),  # done in the second it was due
+        ("0 12 * * *", NOW - DAY, NOW),  # due right now
+        ("30 11 * * *", NOW + 900 * DAY, NOW + 23.5 * HOUR),
+    ],
+)
+def test_first_start(schedule: str, completed_s: float | None, start_s: float) -> None:
+    parsed = parse_schedule(schedule)
+    assert parsed is not None
+    found = first_start_s(
+        parsed,
+        completed_s=completed_s,
+        now_s=NOW,
+        next_s=next_in_utc_s,
+    )
+    assert found == start_s
+
+
+def test_pause_of_days_is_caught_up_exactly_once() -> None:
+    """After the catch-up the schedule goes on as if nothing had been missed."""
+
+    def start_s(completed_s: float, now_s: float) -> float:
+        return first_start_s(
+            cron("0 */6 * * *"),
+            completed_s=completed_s,
+            now_s=now_s,
+            next_s=next_in_utc_s,
+        )
+
+    now_s = NOW + 100
+    assert start_s(NOW - 5 * DAY, now_s) == now_s
+    done_s = now_s + 40
+    assert start_s(done_s, done_s + 1) == NOW + 6 * HOUR
+
+
+# What cron expressions mean
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0 8 * * 1-5", ["Fri 16 Jan 08:00", "Mon 19 Jan 08:00"]),  # 1 is Monday, as in crontab(5)
+        ("0 8 * * 0", ["Sun 18 Jan 08:00", "Sun 25 Jan 08:00"]),
+        ("0 8 * * 7", ["Sun 18 Jan 08:00", "Sun 25 Jan 08:00"]),
+        ("0 8 * * sat,sun", ["Sat 17 Jan 08:00", "Sun 18 Jan 08:00"]),
+        ("0 8 20 * *", ["Tue 20 Jan 08:00", "Fri 20 Feb 08:00"]),
+        ("0 8 20 * 6", ["Sat 17 Jan 08:00", "Tue 20 Jan 08:00"]),  # the 20th, and each Saturday
+        ("0 8 */10 * 6", ["Sat 31 Jan 08:00", "Sat 21 Feb 08:00"]),  # with a star: both
+        ("*/25 8 * * *", ["Fri 16 Jan 08:00", "Fri 16 Jan 08:25"]),
+        ("0 0 29 2 *", ["Tue 29 Feb 00:00", "Sun 29 Feb 00:00"]),
+    ],
+)
+def test_cron_means_what_crontab_means(text: str, expected: list[str]) -> None:
+    thursday = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
+    assert moments(text, ZoneInfo("UTC"), thursday, 2) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "after", "expected"),
+    [
+        # clocks go forward on 29 March 2026, 02:00 -> 03:00: the hour that is missing is not missed
+        (
+            "30 2 * * *",
+            datetime(2026, 3, 27, 12, tzinfo=UTC),
+            ["Sat 28 Mar 01:30", "Sun 29 Mar 01:30", "Mon 30 Mar 00:30"],
+        ),
+        # clocks go back on 25 October 2026, 03:00 -> 02:00: the hour that comes twice is used twice
+        (
+            "30 2 * * *",
+            datetime(2026, 10, 24, 12, tzinfo=UTC),
+            ["Sun 25 Oct 00:30", "Sun 25 Oct 01:30", "Mon 26 Oct 01:30"],
+        ),
+        # 8 o'clock stays 8 o'clock for the people there
+        (
+            "0 8 * * *",
+            datetime(2026, 3, 28, 0, tzinfo=UTC),
+            ["Sat 28 Mar 07:00", "Sun 29 Mar 06:00", "Mon 30 Mar 06:00"],
+        ),
+        (
+            "*/30 * * * *",
+            datetime(2026, 3, 29, 0, 20, tzinfo=UTC),
+            ["Sun 29 Mar 00:30", "Sun 29 Mar 01:00", "Sun 29 Mar 01:30"],
+        ),
+    ],
+)
+def test_change_of_the_clocks(text: str, after: datetime, expected: list[str]) -> None:
+    assert moments(text, PARIS, after, 3) == expected
+
+
+def test_interval_is_kept_across_a_change_of_the_clocks() -> None:
+    first = datetime(2026, 3, 29, 0, 45, tzinfo=UTC)
+    made = trigger(Every(30 * MINUTE), zone=PARIS, first=first)
+    assert made.get_next_fire_time(first, first) == first + timedelta(minutes=30)
+
+
+# The process
+
+
+class Service:
+    """A running `syncd run`, its log, and the service manager that listens to it."""
+
+    def __init__(self, config: Path, manager: socket.socket) -> None:
+        self._manager = manager
+        environment = {
+            **os.environ,
+            "FLUENZR_API_KEY": "flz_sk_" + "a" * 32,
+            "NOTIFY_SOCKET": manager.getsockname(),
+        }
+        self.process = subprocess.Popen(
+            [SYNCD, "--config", config, "run"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        assert self.process.stderr is not None
+        self._stderr = self.process.stderr.fileno()
+        self._rest = b""
+        self.log: list[str] = []
+
+    def logged(self, event: str, **fields: Any) -> dict[str, Any]:
+        """The next log entry of this event with these fields."""
+
+        def right(line: str) -> bool:
+            entry = json.loads(line) if line.startswith("{") else {}
+            return entry.get("event") == event and all(
+                entry.get(name) == value for name, value in fields.items()
+            )
+
+        entry: dict[str, Any] = json.loads(self._line(right))
+        return entry
+
+    def heard(self, message: str) -> str:
+        """The next message to the service manager that begins with these words."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            self._manager.settimeout(PATIENCE_S)
+            if (received := self._manager.recv(4096).decode()).startswith(message):
+                return received
+        raise AssertionError(f"not heard: {message}")
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+        """The exit code after a signal, and the seconds that it took."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        with suppress(EOFError):
+            self._line(lambda _: False)
+        return self.process.wait(PATIENCE_S), time.monotonic() - began
+
+    def _line(self, right: Callable[[str], bool]) -> str:
+        deadline = time.monotonic() + PATIENCE_S
+        while (left_s := deadline - time.monotonic()) > 0:
+            line, separator, rest = self._rest.partition(b"\n")
+            if separator:
+                self._rest = rest
+                self.log.append(line.decode())
+                if right(self.log[-1]):
+                    return self.log[-1]
+            elif select.select([self._stderr], [], [], left_s)[0]:
+                more = os.read(self._stderr, 65536)
+                if not more:
+                    raise EOFError("\n".join(self.log))
+                self._rest += more
+        raise AssertionError("not logged; the log:\n" + "\n".join(self.log))
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(str(tmp_path / "notify"))
+        yield end
+
+
+@pytest.fixture
+def start(tmp_path: Path, manager: socket.socket) -> Iterator[Callable[[], Service]]:
+    """Starts the daemon on the configuration in `tmp_path`; at the end it is killed."""
+    started: list[Service] = []
+
+    def go() -> Service:
+        started.append(Service(tmp_path / "config.toml", manager))
+        return started[-1]
+
+    yield go
+    for service in started:
+        service.process.kill()
+        service.process.wait(PATIENCE_S)
+        assert service.process.stderr is not None
+        service.process.stderr.close()
+
+
+def write_people(folder: Path, *names: str) -> None:
+    lines = ["id,email,first", *(f"{name},{name}@example.com,{name}" for name in names)]
+    # In one step, as whoever exports a file should: a reader sees the old one or the new one.
+    (folder / "next.csv").write_text("\n".join(lines) + "\n")
+    (folder / "next.csv").replace(folder / "people.csv")
+
+
+def write_config(folder: Path, base_url: str, *, schedule: str = "every 1 second") -> None:
+    (folder / "config.toml").write_text(
+        f"""
+        [fluenzr]
+        api_key = "env:FLUENZR_API_KEY"
+        base_url = "{base_url}"
+
+        [state]
+        path = "syncd.db"
+
+        [source.people]
+        connector = "csv"
+        path = "people.csv"
+        key = "id"
+
+        [sync.people]
+        source = "people"
+        schedule = "{schedule}"
+
+        [sync.people.fields]
+        email = "email"
+        firstName = "first"
+        """
+    )
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """A server that accepts every request and never answers one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    """FluenzR with nobody in it, and a configuration that feeds three people to it every second."""
+    sandbox = Sandbox(clock=SystemClock())
+    with sandbox.serve():
+        write_people(tmp_path, "ann", "bob", "cy")
+        write_config(tmp_path, sandbox.url)
+        yield sandbox
+
+
+def test_first_run_comes_at_once_and_the_next_ones_follow(
+    sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path
+) -> None:
+    service = start()
+    assert service.logged("sync.completed", sync="people")["created"] == 3
+    write_people(tmp_path, "ann", "bob", "cy", "dan")
+    assert service.logged("sync.completed", created=1)["status"] == "ok"
+
+
+def test_service_manager_hears_ready_alive_and_stopping(
+    sandbox: Sandbox, start: Callable[[], Service]
+) -> None:
+    service = start()
+    assert service.heard("READY=1") == "READY=1"
+    assert "people" in service.heard("STATUS=people")
+    assert service.heard("WATCHDOG=1") == "WATCHDOG=1"
+    assert service.heard("STATUS=idle; next: people at ")
+    service.process.send_signal(signal.SIGTERM)
+    assert service.heard("STOPPING=1") == "STOPPING=1"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_idle_daemon_ends_at_once_with_exit_code_0(
+    sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path, number: signal.Signals
+) -> None:
+    write_people(tmp_path, "ann")
+    service = start()
+    service.logged("sync.completed")
+    code, seconds = service.end(number)
+    assert code == 0
+    assert seconds < 5
+    assert "daemon.stopped" in service.log[-1]
+
+
+def test_request_that_hangs_does_not_keep_the_daemon(
+    start: Callable[[], Service], tmp_path: Path
+) -> None:
+    with silent_server() as url:
+        write_people(tmp_path, "ann")
+        write_config(tmp_path, url)
+        service = start()
+        service.logged("run.started")
+        service.heard("STATUS=idle")  # said at the start; the run's own request hangs from now on
+        code, seconds = service.end()
+    assert (code, seconds < 5) == (0, True)
+    assert json.loads(service.log[-1])["left_in_flight"] is True
+    with hold(tmp_path / "syncd.db", wait_s=0.0, clock=SystemClock()):
+        pass  # the lock is free: StateBusy otherwise
+
+
+def test_wrong_configuration_is_refused_on_reload_and_the_old_one_stays(
+    sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path
+) -> None:
+    service = start()
+    service.logged("sync.completed")
+    right = (tmp_path / "config.toml").read_text()
+    (tmp_path / "config.toml").write_text(
+        right.replace('schedule = "every 1 second"', 'schedule = "now and then"\nshedule = 1')
+    )
+    service.process.send_signal(signal.SIGHUP)
+    refused = service.logged("config.refused")["error"]
+    assert "sync.people.schedule" in refused
+    assert "sync.people.shedule" in refused  # all that is wrong, not the first of it
+    write_people(tmp_path, "ann", "bob", "cy", "dan")
+    assert service.logged("sync.completed", created=1)["status"] == "ok"
+    assert service.heard("RELOADING=1\nMONOTONIC_USEC=")
+    assert service.heard("READY=1")  # or systemd would wait for ever
+
+
+def test_right_configuration_is_taken_over_on_reload(
+    sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path
+) -> None:
+    service = start()
+    service.logged("sync.completed")
+    config = (tmp_path / "config.toml").read_text()
+    (tmp_path / "config.toml").write_text(
+        config.replace("[sync.people", "[sync.persons").replace("every 1 second", "every 3 hours")
+    )
+    service.process.send_signal(signal.SIGHUP)
+    assert service.logged("config.reloaded")["syncs"] == ["persons"]
+    service.logged("sync.completed", sync="persons")
+    assert service.end()[0] == 0
+
+
+def test_run_under_another_process_is_put_off_and_is_no_error(
+    sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path
+) -> None:
+    with hold(tmp_path / "syncd.db", wait_s=0.0, clock=SystemClock()):
+        service = start()
+        entry = service.logged("run.postponed")
+    assert entry["level"] == "info"
+    service.logged("sync.completed", created=3)
+
+
+def test_failing_source_is_told_and_tried_again(
+    sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path
+) -> None:
+    (tmp_path / "people.csv").unlink()
+    service = start()
+    failed = service.logged("sync.completed", status="failed")
+    assert "people.csv" in failed["error"]
+    assert failed["level"] == "error"
+    write_people(tmp_path, "ann")
+    service.logged("sync.completed", status="ok", created=1)
+
+
+SECOND_SYNC = """
+[source.others]
+connector = "csv"
+path = "others.csv"
+key = "id"
+
+[sync.others]
+source = "others"
+{settings}
+
+[sync.others.fields]
+email = "email"
+"""
+
+
+def test_source_that_lost_a_column_keeps_no_other_sync(
+    sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path
+) -> None:
+    """Both are due together, and so in one run."""
+    (tmp_path / "others.csv").write_text("id,mail\n1,dan@example.com\n")
+    with (tmp_path / "config.toml").open("a") as file:
+        file.write(SECOND_SYNC.format(settings='schedule = "every 1 second"'))
+    service = start()
+    service.logged("sync.completed", sync="people", status="ok", created=3)
+    assert any('"mail"' in line and "others" in line for line in service.log)
+
+
+def test_people_who_left_are_deleted_by_a_run_of_all_syncs(
+    sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path
+) -> None:
+    """Only then is it known that no source has them; so the sync that is run by hand is read as well."""
+    (tmp_path / "others.csv").write_text("id,email\n1,dan@example.com\n")
+    config = (tmp_path / "config.toml").read_text()
+    config = config.replace('source = "people"', 'source = "people"\non_removal = "delete"')
+    (tmp_path / "config.toml").write_text(config + SECOND_SYNC.format(settings=""))
+    service = start()
+    service.logged("sync.completed", sync="people", created=3)
+    write_people(tmp_path, "ann", "bob")
+    service.logged("sync.completed", sync="others", created=1)
+    left = {"ann@example.com", "bob@example.com", "dan@example.com"}
+    for _ in range(RUNS_MAX):
+        if set(sandbox.account.contacts_by_email()) == left:
+            break
+        service.logged("sync.completed", sync="people")
+    assert set(sandbox.account.contacts_by_email()) == left
+
+
+def test_restart_keeps_the_schedule(
+    sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path
+) -> None:
+    config = (tmp_path / "config.toml").read_text()
+    (tmp_path / "config.toml").write_text(config.replace("every 1 second", "every 3 hours"))
+    first = start()
+    first.logged("sync.completed", created=3)
+    assert first.end()[0] == 0
+    second = start()
+    second.logged("daemon.started")
+    second.heard("READY=1")
+    said = second.heard("STATUS=idle; next: people at ").removesuffix(" UTC")
+    due = datetime.strptime(said[-19:], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    assert timedelta(hours=2) < due - datetime.now(UTC) <= timedelta(hours=3)
+    second.end()
+    assert not any("run.started" in line for line in second.log)
+
+
+def test_wrong_configuration_at_the_start_is_exit_code_2(
+    sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path
+) -> None:
+    with (tmp_path / "config.toml").open("a") as file:
+        file.write("\n[nonsense]\n")
+    service = start()
+    with suppress(EOFError):
+        service.logged("daemon.started")
+    assert service.process.wait(PATIENCE_S) == 2
