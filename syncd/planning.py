@@ -34,7 +34,9 @@ class Forecast:
         result.create += change.kind is ChangeKind.CREATE
         result.move += change.kind is ChangeKind.MOVE
         result.remove += change.kind is ChangeKind.REMOVE
-        changes_fields = bool(set(change.fields) - {"email"}) and change.kind is not ChangeKind.CREATE
+        changes_fields = (
+            bool(set(change.fields) - {"email"}) and change.kind is not ChangeKind.CREATE
+        )
         result.update += changes_fields
         result.group += bool(change.groups.add)
         result.ungroup += bool(change.groups.remove)
@@ -54,7 +56,9 @@ class Forecast:
             for name in change.groups.add:
                 self._joins[name] = self._joins.get(name, 0) + 1
             self._singles += change.kind is ChangeKind.MOVE
-            self._singles += bool(change.groups.remove) + bool(change.tags.add) + bool(change.tags.remove)
+            self._singles += (
+                bool(change.groups.remove) + bool(change.tags.add) + bool(change.tags.remove)
+            )
         self.result.requests += self._requests() - before
 
     def _requests(self) -> int:

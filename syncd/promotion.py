@@ -10,10 +10,9 @@ from syncd.core.change import Change
 from syncd.core.guard import Limits, Tally, judge
 from syncd.core.step import added, change_of, count, digest_of
 from syncd.reading import Feed
-from syncd.state import books, links, runs, steps
+from syncd.state import books, links, listed, runs, steps
 from syncd.state.links import SyncRule
 from syncd.state.reads import Read, SyncRow
-from syncd.upload import listing
 from syncd.upload.rounds import check_moved, refuse_missing_groups
 from syncd.upload.session import Session
 
@@ -87,8 +86,8 @@ def _apply(
     links.link(state, ground.rules, undecided)
     links.merge_touched(state, ground.rules, session.groups)
     if not sync.listed:
-        listing.adopt_listed(session)
-        listing.forget_looked_up(session)
+        listed.adopt(state, run=session.run)
+        listed.forget_absent_opt_outs(state)
         steps.mark_listed(state, sync)
         links.merge_touched(state, ground.rules, session.groups)
     if not feed.settings.create_groups:

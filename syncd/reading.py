@@ -62,12 +62,12 @@ def check_names(feed: Feed) -> None:
         if use.names and not known.intersection(use.names)
     ]
     if lines:
-        raise ConfigError("\n".join(lines), hint="Run `syncd check` to see the fields of the source")
+        raise ConfigError(
+            "\n".join(lines), hint="Run `syncd check` to see the fields of the source"
+        )
 
 
-def read(
-    state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, watch: Watch
-) -> Read:
+def read(state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, watch: Watch) -> Read:
     """Read one source into the scratch tables. Raises SourceError, ConfigError: then nothing of it counts."""
     same_mapping = sync.mapping == feed.mapping.version
     token = feed.connector.token() if feed.connector.ABILITIES.token else None
@@ -134,7 +134,9 @@ class _Reading:
         if known is not None and known.fingerprint == fingerprint and known.skip != "gone":
             found.add_same(known.skip)
             return
-        self._walk.stage(known, key, fingerprint, outcome or mapping.map(record.fields), record.place)
+        self._walk.stage(
+            known, key, fingerprint, outcome or mapping.map(record.fields), record.place
+        )
         found.staged += 1
 
     def _other(self, event: Event) -> None:
@@ -148,7 +150,9 @@ class _Reading:
                 if known is not None:
                     self._walk.mark_gone([known.rowno])
             case _:
-                raise SourceError(f"The connector of {self._feed.name!r} yielded {type(event).__name__}")
+                raise SourceError(
+                    f"The connector of {self._feed.name!r} yielded {type(event).__name__}"
+                )
 
     def _with_first_place(self, error: DuplicateKey, fields: frozenset[str] | None) -> DuplicateKey:
         """Where the key stood first is known only for staged records; else the source is asked once more."""
@@ -160,5 +164,3 @@ class _Reading:
                 if key == error.key and event.place != error.place:
                     return DuplicateKey(error.key, error.place, first=event.place)
         return error
-
-

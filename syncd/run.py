@@ -25,7 +25,7 @@ from syncd.fluenzr import FluenzR
 from syncd.planning import Forecast, pending
 from syncd.promotion import Ground, promote_read
 from syncd.reading import Feed, check_names, read
-from syncd.state import books, links, reads, runs, steps
+from syncd.state import books, links, listed, reads, runs, steps
 from syncd.state.groups import Groups
 from syncd.state.links import SyncRule
 from syncd.state.reads import Read, SyncRow
@@ -121,7 +121,8 @@ def _named(settings: Settings, names: tuple[str, ...]) -> list[SyncSettings]:
     for name in names:
         if name not in settings.syncs:
             raise UsageError(
-                f"There is no sync {name!r} in {settings.path}", hint=suggestion(name, settings.syncs)
+                f"There is no sync {name!r} in {settings.path}",
+                hint=suggestion(name, settings.syncs),
             )
     return [sync for name, sync in settings.syncs.items() if not names or name in names]
 
@@ -147,7 +148,7 @@ class _Run:
         watch: Watch,
     ) -> None:
         self.settings, self.order, self.state, self.clock = settings, order, state, clock
-        self._started_s = clock.monotonic_s()
+        self._started_s, self.account_listed = clock.monotonic_s(), False
         with state.tx():
             number = runs.start_run(state, now_s=int(clock.now_s()))
             self.rules = self._rules()
@@ -161,7 +162,7 @@ class _Run:
             custom_fields_merge=probe.get("bulk_custom_fields") == "merge",
             clears_with="" if probe.get("clearing") == "empty_string" else None,
         )  # fmt: skip
-        listing.prepare(self.session)
+        listed.prepare_listed(state)
         self.parts = [
             _Part(feed, row, SyncResult(run=number, sync=feed.name))
             for feed, row in zip(feeds, rows, strict=True)
@@ -209,8 +210,13 @@ class _Run:
             assert part.read is not None
             if self._needs_listing(part.row, part.read):
                 listing.list_account(self.session)
+                self.account_listed = True
             ground = Ground(
-                self.session, self.rules, self.settings.guard.limits(), show, chosen=self.order.chosen
+                self.session,
+                self.rules,
+                self.settings.guard.limits(),
+                show,
+                chosen=self.order.chosen,
             )
             if not part.read.unchanged_source:
                 step = promote_read(ground, part.row, part.feed, part.read)
@@ -226,7 +232,12 @@ class _Run:
         now_s, state = self.session.now_s(), self.state
         try:
             part.read = read(
-                state, part.row, part.feed, full=self.order.full, now_s=now_s, watch=self.session.watch
+                state,
+                part.row,
+                part.feed,
+                full=self.order.full,
+                now_s=now_s,
+                watch=self.session.watch,
             )
         except SourceError:
             with state.tx():
@@ -236,13 +247,14 @@ class _Run:
         with state.tx():
             links.apply_opt_outs(state, part.row)
             if self.order.chosen:
-                reads.keep_only_chosen(state, part.read, email=self.order.email, limit=self.order.limit)
+                reads.keep_only_chosen(
+                    state, part.read, email=self.order.email, limit=self.order.limit
+                )
                 self.session.only_stepped = True
 
     def _needs_listing(self, row: SyncRow, found: Read) -> bool:
         """A sync's first records meet whoever is in FluenzR already: the account is listed once, before anything is sent."""
-        listed_now = self.state.value("SELECT 1 FROM scratch.listed LIMIT 1") is not None
-        return not row.listed and found.read > 0 and not listed_now
+        return not row.listed and found.read > 0 and not self.account_listed
 
     def _may_delete(self) -> bool:
         """Deleting needs the word of every source: all were read in this run, none is held or failed."""
@@ -271,7 +283,10 @@ class _Run:
             _Books(self.session, part).close()
         with self.state.tx():
             runs.end_run(
-                self.state, self.session.run, [p.result for p in self.parts], now_s=self.session.now_s()
+                self.state,
+                self.session.run,
+                [p.result for p in self.parts],
+                now_s=self.session.now_s(),
             )
 
     # --- a plan -----------------------------------------------------------------------------------------------
@@ -376,7 +391,9 @@ class _Books:
 
     def _done(self) -> Counter[str]:
         now_s = self.session.now_s()
-        return Counter(books.fates(self.session.state, self.part.row, run=self.session.run, now_s=now_s))
+        return Counter(
+            books.fates(self.session.state, self.part.row, run=self.session.run, now_s=now_s)
+        )
 
     @staticmethod
     def skipped(fates: Mapping[str, int]) -> dict[str, int]:

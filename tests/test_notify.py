@@ -1,6 +1,7 @@
 """What the service manager hears."""
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +60,14 @@ def test_nobody_listens_and_nothing_breaks(monkeypatch: pytest.MonkeyPatch, tmp_
     Notifier("x" * 500).ready()  # longer than an address can be
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     Notifier().ready()
+
+
+def test_manager_that_does_not_read_holds_up_no_work(listener: tuple[str, socket.socket]) -> None:
+    """The kernel keeps a few messages; the others are dropped at once."""
+    address, end = listener
+    notifier = Notifier(address)
+    began = time.monotonic()
+    for _ in range(1000):
+        notifier.watchdog()
+    assert time.monotonic() - began < 5.0
+    assert end.recv(100) == b"WATCHDOG=1"

@@ -293,6 +293,17 @@ def test_bulk_update_updates_and_creates(opened):
     assert (ann["email"], ann["firstName"], ann["company"]) == ("Ann@example.com", "Anna", "Acme")
 
 
+def test_second_row_of_one_address_is_a_duplicate(opened):
+    sandbox, ask = opened()
+    rows = [{"email": "ann@example.com", "phone": "1"}, {"email": "Ann@example.com", "phone": "2"}]
+    for duplicates, key, phone in (("skip", "skipped", "1"), ("update", "updated", "2")):
+        body = {"contacts": rows, "onDuplicate": duplicates}
+        data = ask("POST", "/contacts/bulk", body).json()["data"]
+        assert (data["created"], data[key]) == (1, 1)
+        assert sandbox.account.contact("ann@example.com")["phone"] == phone
+        sandbox.account.remove("ann@example.com")
+
+
 @pytest.mark.parametrize(
     ("shape", "keys"),
     [

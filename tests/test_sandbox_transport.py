@@ -437,6 +437,8 @@ def test_server_starts_and_stops_quickly_and_leaves_nothing(client):
     threads = threading.active_count()
     started_s = time.perf_counter()
     for _ in range(10):
+        with Sandbox().serve():
+            pass
         with Sandbox().serve() as sandbox:
             url = sandbox.url
             assert client.get(url + "/contacts").status_code == 200

@@ -59,8 +59,9 @@ ONLY_IN = {  # module -> patterns of the files that may import it
     "httpx": {"syncd/http.py"},
     "concurrent.futures": {"syncd/upload/pool.py"},
     "threading": {
-        "syncd/daemon.py",
+        "syncd/cli/signals.py",
         "syncd/clock.py",
+        "syncd/daemon.py",
         "syncd/wire.py",
         "syncd/sandbox/*",
         "syncd/testing/*",

@@ -46,7 +46,7 @@ def _unusual(address: str) -> str:
         raise AddressError(f"the e-mail address is longer than {ADDRESS_CHARS_MAX} characters")
     try:
         parts = validate_email(
-            address, check_deliverability=False, allow_smtputf8=False, allow_quoted_local=False
+            address, check_deliverability=False, strict=True, allow_smtputf8=False
         )
     except EmailNotValidError:
         raise AddressError("not a valid e-mail address") from None

@@ -69,7 +69,9 @@ def _enrolments(tally: Tally, limits: Limits) -> list[str]:
     if tally.enrolled <= limit:
         return []
     groups = ", ".join(f"{name!r} ({count:,})" for name, count in sorted(tally.enrolments.items()))
-    return [f"{tally.enrolled:,} people would join {groups} and be mailed; the limit is {limit:,} (max_enrolments)"]
+    return [
+        f"{tally.enrolled:,} people would join {groups} and be mailed; the limit is {limit:,} (max_enrolments)"
+    ]
 
 
 def _source(tally: Tally, limits: Limits) -> list[str]:
@@ -95,9 +97,13 @@ def _removals(tally: Tally, limits: Limits) -> list[str]:
             f"{tally.removals:,} of {tally.live_before:,} people would leave the sync; the limit is {limit:,} (max_removals)"
         )
     for name, count in sorted(tally.group_removals.items()):
-        limit = allowed(limits.max_removals, tally.group_sizes.get(name, count), floor=REMOVALS_FLOOR)
+        limit = allowed(
+            limits.max_removals, tally.group_sizes.get(name, count), floor=REMOVALS_FLOOR
+        )
         if count > limit:
-            found.append(f"{count:,} people would leave the group {name!r}; the limit is {limit:,} (max_removals)")
+            found.append(
+                f"{count:,} people would leave the group {name!r}; the limit is {limit:,} (max_removals)"
+            )
     return found
 
 

@@ -98,7 +98,9 @@ class Work:
 
     create: bool = False
     forbidden: str = ""  # why a wanted contact is not created: what of the ledger says so
-    look_up: bool = False  # opted out in the source: whether FluenzR has the address must be found out
+    look_up: bool = (
+        False  # opted out in the source: whether FluenzR has the address must be found out
+    )
     leave_all: bool = False  # opted out in the source: out of every group and campaign
     move_to: str | None = None
     delete: bool = False
@@ -113,13 +115,20 @@ class Work:
     @property
     def by_id(self) -> bool:
         """Whether something is to be done that needs FluenzR's id."""
-        return bool(self.join or self.leave or self.tag or self.untag or self.delete or self.leave_all)
+        return bool(
+            self.join or self.leave or self.tag or self.untag or self.delete or self.leave_all
+        )
 
     @property
     def any(self) -> bool:
         """Whether anything is to be done."""
         return bool(
-            self.create or self.look_up or self.move_to or self.fields or self.custom_fields or self.by_id
+            self.create
+            or self.look_up
+            or self.move_to
+            or self.fields
+            or self.custom_fields
+            or self.by_id
         )
 
 
@@ -135,7 +144,9 @@ def work(person: Person, kinds: Mapping[int, GroupKind]) -> Work:
     want, sent = person.want, person.sent
     if want is None:
         return _work_of_left(person)
-    joins = tuple(g for g in sorted(want.groups - sent.groups) if person.may_join(g, _kind(kinds, g)))
+    joins = tuple(
+        g for g in sorted(want.groups - sent.groups) if person.may_join(g, _kind(kinds, g))
+    )
     return Work(
         leave_all=want.out and not sent.out,
         move_to=person.move_to,

@@ -9,7 +9,9 @@ class Status(StrEnum):
     """How one sync's part of a run ended."""
 
     OK = "ok"
-    PARTIAL = "partial"  # something new could not be delivered: quarantined or postponed in this run
+    PARTIAL = (
+        "partial"  # something new could not be delivered: quarantined or postponed in this run
+    )
     HELD = "held"  # a guard tripped: nothing of it was sent, opt-outs excepted
     FAILED = "failed"
 
@@ -52,7 +54,9 @@ class SyncResult:
     trips: list[str] = field(default_factory=list)  # what each guard says
     records_quarantined: int = 0
     records_held: int = 0
-    exit_code: int | None = None  # where an error decides it (a configuration error found by a read: 2)
+    exit_code: int | None = (
+        None  # where an error decides it (a configuration error found by a read: 2)
+    )
 
     def contract(self) -> dict[str, Any]:
         """The object of `syncd sync --json`."""
@@ -86,7 +90,9 @@ class PlanResult:
     unchanged: int = 0
     skipped_by: dict[str, int] = field(default_factory=dict)
     trips: list[str] = field(default_factory=list)
-    enrol_by_group: dict[str, int] = field(default_factory=dict)  # group name -> people who would be mailed
+    enrol_by_group: dict[str, int] = field(
+        default_factory=dict
+    )  # group name -> people who would be mailed
     new_groups: list[str] = field(default_factory=list)  # would be created, static
     sees_removals: bool = True  # whether this read can see that somebody left
     error: str | None = None

@@ -26,7 +26,9 @@ def added(person: Person, before: Person | None, kinds: Mapping[int, GroupKind])
         leave_all=now.leave_all and not then.leave_all,
         move_to=now.move_to if now.move_to != then.move_to else None,
         fields={k: v for k, v in now.fields.items() if then.fields.get(k) != v},
-        custom_fields={k: v for k, v in now.custom_fields.items() if then.custom_fields.get(k) != v},
+        custom_fields={
+            k: v for k, v in now.custom_fields.items() if then.custom_fields.get(k) != v
+        },
         join=tuple(g for g in now.join if g not in then.join),
         leave=tuple(g for g in now.leave if g not in then.leave),
         tag=tuple(t for t in now.tag if t not in then.tag),
@@ -50,7 +52,12 @@ def kind_of(todo: Work) -> ChangeKind | None:
 
 
 def change_of(
-    person: Person, todo: Work, *, sync: str, names: Mapping[int, str], kinds: Mapping[int, GroupKind]
+    person: Person,
+    todo: Work,
+    *,
+    sync: str,
+    names: Mapping[int, str],
+    kinds: Mapping[int, GroupKind],
 ) -> Change | None:
     """The change as people see it; None when there is none."""
     kind = kind_of(todo)
@@ -60,7 +67,9 @@ def change_of(
     if todo.create:
         want = person.want or EMPTY
         fields = {k: (None, v) for k, v in want.fields.items() if v is not None}
-        fields |= {f"customFields.{k}": (None, v) for k, v in want.custom_fields.items() if v is not None}
+        fields |= {
+            f"customFields.{k}": (None, v) for k, v in want.custom_fields.items() if v is not None
+        }
     if todo.move_to:
         fields = {"email": (person.email, todo.move_to), **fields}
     return Change(
@@ -97,7 +106,9 @@ def _why(todo: Work) -> str:
 
 def digest_of(change: Change) -> bytes:
     """What an approval is bound to: exactly this change to exactly this person."""
-    text = orjson.dumps({**change.contract(), "enrol": list(change.enrol)}, option=orjson.OPT_SORT_KEYS)
+    text = orjson.dumps(
+        {**change.contract(), "enrol": list(change.enrol)}, option=orjson.OPT_SORT_KEYS
+    )
     return hashlib.blake2b(text, digest_size=16).digest()
 
 

@@ -54,16 +54,18 @@ class Account(Store):
 
     def group(self, name: str) -> Group:
         """The first group of this name. Raises KeyError."""
-        for group in self.groups.values():
-            if group.name == name:
-                return group
+        with self.lock:
+            for group in self.groups.values():
+                if group.name == name:
+                    return group
         raise KeyError(name)
 
     def campaign(self, name: str) -> Campaign:
         """The first campaign of this name. Raises KeyError."""
-        for campaign in self.campaigns.values():
-            if campaign.name == name:
-                return campaign
+        with self.lock:
+            for campaign in self.campaigns.values():
+                if campaign.name == name:
+                    return campaign
         raise KeyError(name)
 
     # contacts, by hand

@@ -123,8 +123,7 @@ class Sandbox:
         """Serve from a thread of its own until the block ends. port 0: a free one."""
         listener = self._listen(host, port)
         loop, ready = asyncio.new_event_loop(), threading.Event()
-        loop.call_soon(ready.set)
-        arguments = (self._server(), loop, listener)
+        arguments = (self._server(), loop, listener, ready.set)
         thread = threading.Thread(target=_run, args=arguments, name="sandbox", daemon=True)
         thread.start()
         try:
@@ -145,9 +144,7 @@ class Sandbox:
         for signal_number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signal_number, loop.stop)
         try:
-            if on_ready is not None:
-                on_ready(self)
-            _run(self._server(), loop, listener)
+            _run(self._server(), loop, listener, lambda: on_ready and on_ready(self))
         finally:
             listener.close()
             self.address = ("", 0)
@@ -184,7 +181,12 @@ class Sandbox:
         return uvicorn.Server(uvicorn.Config(asgi(self.answer), **config))
 
 
-def _run(server: uvicorn.Server, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
+def _run(
+    server: uvicorn.Server,
+    loop: asyncio.AbstractEventLoop,
+    listener: socket.socket,
+    on_ready: Callable[[], object],
+) -> None:
     """Serve until the loop is stopped, then leave nothing open.
 
     uvicorn's own loop looks every 0.1 s whether it should end, and then waits again. That is too
@@ -195,6 +197,7 @@ def _run(server: uvicorn.Server, loop: asyncio.AbstractEventLoop, listener: sock
     server.lifespan = config.lifespan_class(config)
     try:
         loop.run_until_complete(server.startup(sockets=[listener]))
+        loop.call_soon(on_ready)
         loop.run_forever()
     finally:
         for listening in server.servers:

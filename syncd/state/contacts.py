@@ -18,7 +18,9 @@ from syncd.state import ledger
 from syncd.state.links import drop, unlink
 from syncd.state.store import State
 
-DOUBT_S = 60  # the first back-off after answers that left us in doubt; the first two rounds come at once
+DOUBT_S = (
+    60  # the first back-off after answers that left us in doubt; the first two rounds come at once
+)
 REFUSED_S = 3600  # the first back-off after a refusal in FluenzR's own words
 BACKOFF_S_MAX = 24 * 3600
 
@@ -55,7 +57,12 @@ def person_of(state: State, row: sqlite3.Row) -> Person:
 def claim_of(row: sqlite3.Row) -> Claim:
     """How the row came to be."""
     return Claim(
-        row["rid"], row["origin"], row["made_from"], row["made"], row["inflight"], row["inflight_at"]
+        row["rid"],
+        row["origin"],
+        row["made_from"],
+        row["made"],
+        row["inflight"],
+        row["inflight_at"],
     )
 
 
@@ -82,7 +89,9 @@ def mark(
     if how.kind == "create":
         claimed = Payload(groups=frozenset(joins), tags=frozenset(tags))
     else:
-        claimed = replace(who.sent, groups=who.sent.groups | set(joins), tags=who.sent.tags | set(tags))
+        claimed = replace(
+            who.sent, groups=who.sent.groups | set(joins), tags=who.sent.tags | set(tags)
+        )
     state.write(
         "UPDATE contact SET inflight=?,inflight_at=?,unsettled=?,sent=?,body=? WHERE cid=?",
         how.kind, how.server_ms, how.now_s, claimed.dump(),
@@ -114,14 +123,21 @@ def confirm(state: State, cid: int, sent: Payload, *, run: int) -> None:
     ledger.confirm(state, cid)
 
 
-def confirm_created(state: State, cid: int, sent: Payload, *, made_ms: int | None, run: int) -> None:
-    """FluenzR has made it; the id stays unknown until it is needed. Without a Date nothing proves that it is ours."""
+def confirm_created(
+    state: State, cid: int, sent: Payload, *, made_ms: int | None, rid: str | None, run: int
+) -> None:
+    """FluenzR has made it, and nothing is left to do. Without a Date nothing proves that it is ours.
+
+    rid: None after a bulk, which tells no ids; it stays unknown until it is needed.
+    """
     state.write(
-        "UPDATE contact SET state='ok',status='active',"
+        "UPDATE contact SET state='ok',status='active',todo=0,"
         "origin=CASE WHEN inflight_at IS NOT NULL AND ?1 IS NOT NULL THEN 'created' ELSE 'adopted' END,"
         "made_from=inflight_at,made=?1 WHERE cid=?2",
         made_ms, cid,
     )  # fmt: skip
+    if rid is not None:
+        state.write("UPDATE OR IGNORE contact SET rid=? WHERE cid=?", rid, cid)
     confirm(state, cid, sent, run=run)
 
 
@@ -135,7 +151,8 @@ def set_email(state: State, cid: int, email: str) -> None:
         drop(state, other["cid"], to=cid)  # the same contact, or nobody
     elif other is not None:  # that one must have been renamed or deleted by hand: it is read itself
         state.write(
-            "UPDATE contact SET email='?'||cid,inflight=coalesce(inflight,'check') WHERE cid=?", other["cid"]
+            "UPDATE contact SET email='?'||cid,inflight=coalesce(inflight,'check') WHERE cid=?",
+            other["cid"],
         )
         state.write("UPDATE record SET dirty=live WHERE cid=?", other["cid"])
     state.write("UPDATE contact SET email=?,move_to=NULL,touch=1 WHERE cid=?", email, cid)
@@ -153,7 +170,9 @@ def absorb(state: State, cid: int, shown: Shown, *, run: int) -> None:
     if shown.status in OPTED_OUT_STATUSES:
         # It opted out as the contact of this row, wherever it is now.
         ledger.bar_address(state, row["email"], "!")
-    other = state.one("SELECT cid,inflight,email FROM contact WHERE rid=? AND cid<>?", shown.rid, cid)
+    other = state.one(
+        "SELECT cid,inflight,email FROM contact WHERE rid=? AND cid<>?", shown.rid, cid
+    )
     if other is not None:
         _absorb_into(state, cid, other, shown, run=run)
         return
@@ -227,7 +246,9 @@ def absent(state: State, cid: int, *, run: int) -> None:
             run, cid,
         )  # fmt: skip
         state.write("DELETE FROM never WHERE cid=? AND sure=0", cid)
-    elif row["state"] == "new":  # opted out in the source, and not in FluenzR: nothing to take out of anything
+    elif (
+        row["state"] == "new"
+    ):  # opted out in the source, and not in FluenzR: nothing to take out of anything
         state.write(
             "UPDATE contact SET sent=?,inflight=NULL,unsettled=0,touch=1,read_run=? WHERE cid=?",
             Payload(out=True).dump() if (load(row["want"]) or EMPTY).out else None, run, cid,
@@ -293,8 +314,8 @@ def bump(
 def note_status(state: State, email: str, rid: str, status: str) -> None:
     """A listing shows an opted-out contact: known for ever, wanted or not."""
     ledger.bar_address(state, email, "!")
-    for cid, old in state.rows(
-        "SELECT cid,email FROM contact WHERE rid=? OR email=?", rid, email
-    ):
+    for cid, old in state.rows("SELECT cid,email FROM contact WHERE rid=? OR email=?", rid, email):
         ledger.bar_address(state, old, "!")
-        state.write("UPDATE contact SET status=? WHERE cid=? AND status IS NOT ?", status, cid, status)
+        state.write(
+            "UPDATE contact SET status=? WHERE cid=? AND status IS NOT ?", status, cid, status
+        )

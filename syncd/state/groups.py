@@ -50,7 +50,10 @@ class Groups:
             gid = self._by_rid.get(group.rid)
             if gid is None:
                 self._state.write(
-                    "INSERT INTO grp(name,rid,kind) VALUES(?,?,?)", group.name, group.rid, group.kind.value
+                    "INSERT INTO grp(name,rid,kind) VALUES(?,?,?)",
+                    group.name,
+                    group.rid,
+                    group.kind.value,
                 )
             elif (self.names[gid], self.kinds[gid]) != (group.name, group.kind):
                 self._state.write(
@@ -97,7 +100,9 @@ class Groups:
     def _candidates(self, name: str) -> list[int]:
         exact = [gid for gid, known in self.names.items() if known == name and gid in self.rids]
         return exact or [
-            gid for gid, known in self.names.items() if known.casefold() == name.casefold() and gid in self.rids
+            gid
+            for gid, known in self.names.items()
+            if known.casefold() == name.casefold() and gid in self.rids
         ]
 
     def _find(self, name: str) -> int | None:
@@ -120,7 +125,9 @@ class Groups:
         """FluenzR has confirmed the group."""
         other = self._by_rid.get(group.rid)
         assert other is None or other == gid
-        self._state.write("UPDATE grp SET rid=?,kind=? WHERE gid=?", group.rid, group.kind.value, gid)
+        self._state.write(
+            "UPDATE grp SET rid=?,kind=? WHERE gid=?", group.rid, group.kind.value, gid
+        )
         self.rids[gid], self.kinds[gid] = group.rid, group.kind
         self._by_rid[group.rid] = gid
 

@@ -12,14 +12,18 @@ from syncd.state.store import State
 def bar_address(state: State, email: str, what: str) -> bool:
     """Write one thing down for an address; whether it is new."""
     return bool(
-        state.write("INSERT OR IGNORE INTO never VALUES(?,?,NULL,1)", state.address_key(email), what)
+        state.write(
+            "INSERT OR IGNORE INTO never VALUES(?,?,NULL,1)", state.address_key(email), what
+        )
     )
 
 
 def bar_record(state: State, sync: int, key: str, what: str) -> bool:
     """Write one thing down for a record; whether it is new."""
     return bool(
-        state.write("INSERT OR IGNORE INTO never VALUES(?,?,NULL,1)", state.record_key(sync, key), what)
+        state.write(
+            "INSERT OR IGNORE INTO never VALUES(?,?,NULL,1)", state.record_key(sync, key), what
+        )
     )
 
 

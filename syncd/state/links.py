@@ -92,7 +92,9 @@ def promote(state: State, sync: SyncRow) -> Promoted:
         "UPDATE record SET live=0,dirty=0,skip='gone',note=NULL WHERE rowno IN (SELECT rowno FROM scratch.gone)"
     )
     # A record that is gone and never was anybody's tells nothing any more.
-    state.write("DELETE FROM record WHERE rowno IN (SELECT rowno FROM scratch.gone) AND cid IS NULL")
+    state.write(
+        "DELETE FROM record WHERE rowno IN (SELECT rowno FROM scratch.gone) AND cid IS NULL"
+    )
     entered = state.value("SELECT count(*) FROM scratch.entered")
     done.left = done.live_before + entered - _live(state, sync)
     return done
@@ -100,7 +102,9 @@ def promote(state: State, sync: SyncRow) -> Promoted:
 
 def _live(state: State, sync: SyncRow) -> int:
     count: int = state.value(
-        "SELECT count(*) FROM record WHERE rowno BETWEEN ? AND ? AND live=1", sync.first_rowno, sync.last_rowno
+        "SELECT count(*) FROM record WHERE rowno BETWEEN ? AND ? AND live=1",
+        sync.first_rowno,
+        sync.last_rowno,
     )
     return count
 
@@ -162,7 +166,9 @@ def _promote_changed(state: State) -> int:
 
 def _promote_new(state: State, sync: SyncRow) -> None:
     top = state.value(
-        "SELECT max(rowno) FROM record WHERE rowno BETWEEN ? AND ?", sync.first_rowno, sync.last_rowno
+        "SELECT max(rowno) FROM record WHERE rowno BETWEEN ? AND ?",
+        sync.first_rowno,
+        sync.last_rowno,
     )
     base = (top or sync.first_rowno) + 1
     state.write(
@@ -253,7 +259,9 @@ def _link_one(state: State, rowno: int, undecided: set[int]) -> None:
         case Link.NEW:
             unlink(*move, new_contact(state, row["email"]))
         case Link.MOVE:
-            state.write("UPDATE contact SET move_to=?,touch=1 WHERE cid=?", row["email"], row["cid"])
+            state.write(
+                "UPDATE contact SET move_to=?,touch=1 WHERE cid=?", row["email"], row["cid"]
+            )
         case _:
             pass  # WAIT, or joined already
     if decision not in (Link.WAIT, Link.JOIN_LATER, Link.MOVE):
@@ -319,7 +327,11 @@ def _merge_one(
     records = [_contribution(row, rules) for row in linked if row["sync"] is not None]
     out = any(row["out"] for row in linked)
     cid = contact["cid"]
-    if contact["state"] == "new" and contact["inflight"] is None and not any(r.live for r in records):
+    if (
+        contact["state"] == "new"
+        and contact["inflight"] is None
+        and not any(r.live for r in records)
+    ):
         already_looked = '"out":true' in (contact["sent"] or "")
         if not out or already_looked:
             drop(state, cid)  # never was created, and nobody wants it any more
@@ -334,12 +346,13 @@ def _merge_one(
     )
     want = merged.want.dump() if merged.want else None
     state.write(
-        "INSERT OR IGNORE INTO scratch.touched VALUES(?,?,?)", cid, contact["want"], contact["policy"]
+        "INSERT OR IGNORE INTO scratch.touched VALUES(?,?,?)",
+        cid,
+        contact["want"],
+        contact["policy"],
     )
     reset = ",tries=0,not_before=0,err=NULL" if want != contact["want"] else ""
     state.write(
         "UPDATE contact SET want=?,policy=?,sync=coalesce(?,sync),touch=0,todo=1" + reset + " WHERE cid=?",  # noqa: S608
         want, merged.policy, merged.sync, cid,
     )  # fmt: skip
-
-

@@ -93,7 +93,9 @@ class Walk:
         self._state, self._sync = state, sync
         self._base = sync.first_rowno
         top = state.value(
-            "SELECT max(rowno) FROM record WHERE rowno BETWEEN ? AND ?", sync.first_rowno, sync.last_rowno
+            "SELECT max(rowno) FROM record WHERE rowno BETWEEN ? AND ?",
+            sync.first_rowno,
+            sync.last_rowno,
         )
         self._seen = bytearray(((top or self._base) - self._base) // 8 + 1)
         self._rows: list[tuple[object, ...]] = []
@@ -171,7 +173,9 @@ class Walk:
 
     def mark_gone(self, rownos: Iterable[int]) -> None:
         """Note records that the source no longer has."""
-        self._state.db.executemany("INSERT OR IGNORE INTO scratch.gone VALUES(?)", ((n,) for n in rownos))
+        self._state.db.executemany(
+            "INSERT OR IGNORE INTO scratch.gone VALUES(?)", ((n,) for n in rownos)
+        )
 
     def unseen(self) -> Iterator[int]:
         """Rows that a complete full read has not given, and that were not gone before."""
@@ -251,8 +255,6 @@ def tally_all_same(state: State, sync: SyncRow) -> Read:
     return found
 
 
-
-
 def count_staged(state: State, found: Read) -> None:
     """Fill the counts of what is on the stage."""
     found.staged_skipped = state.pairs("SELECT skip,count(*) FROM scratch.stage GROUP BY skip")
@@ -269,7 +271,9 @@ def keep_only_chosen(state: State, found: Read, *, email: str | None, limit: int
     gone = found.gone_skipped.get(None, 0)
     state.write("DELETE FROM scratch.gone")
     if email is not None:
-        state.write("DELETE FROM scratch.stage WHERE skip IS NULL AND email<>?", email.strip().lower())
+        state.write(
+            "DELETE FROM scratch.stage WHERE skip IS NULL AND email<>?", email.strip().lower()
+        )
     if limit is not None:
         state.write(
             "DELETE FROM scratch.stage WHERE skip IS NULL AND id NOT IN"

@@ -66,7 +66,9 @@ def hold(state: State, run: int, sync: str, held: Iterable[tuple[Change, bytes]]
 
 def approvals(state: State, sync: str) -> set[bytes]:
     """Digests of the changes that somebody has approved, not used up yet."""
-    return {row[0] for row in state.rows("SELECT digest FROM held WHERE sync=? AND approved=1", sync)}
+    return {
+        row[0] for row in state.rows("SELECT digest FROM held WHERE sync=? AND approved=1", sync)
+    }
 
 
 def release_held(state: State, sync: str) -> None:

@@ -26,7 +26,8 @@ TOUCHED = (
 )
 
 PENDING = (
-    PERSON + " WHERE c.todo=1 AND c.sync=? AND c.cid>? AND c.cid NOT IN (SELECT cid FROM scratch.stepped)"
+    PERSON
+    + " WHERE c.todo=1 AND c.sync=? AND c.cid>? AND c.cid NOT IN (SELECT cid FROM scratch.stepped)"
     " ORDER BY c.cid LIMIT ?"
 )
 
@@ -118,7 +119,10 @@ class ChangeBook:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._db.close()
 

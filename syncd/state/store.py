@@ -176,7 +176,9 @@ def explained(path: Path) -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         name = getattr(error, "sqlite_errorname", "") or ""
-        raise StateError(f"The state {path} cannot be used", why=str(error), hint=_hint(name)) from None
+        raise StateError(
+            f"The state {path} cannot be used", why=str(error), hint=_hint(name)
+        ) from None
 
 
 def _hint(name: str) -> str:
@@ -307,7 +309,9 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
     """The state for a command that only asks; no lock. None when there is no state yet. Raises StateError, StateLost."""
     if not path.exists():
         if beside(path, ".installed").exists():
-            raise StateLost(f"The state {path} was here and is gone", hint="Restore it from a backup")
+            raise StateLost(
+                f"The state {path} was here and is gone", hint="Restore it from a backup"
+            )
         return None
     with explained(path):
         db = sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True, isolation_level=None)
@@ -331,7 +335,9 @@ def record_key(db: sqlite3.Connection, sync: int, key: str) -> str:
 
 
 def _key(db: sqlite3.Connection, prefix: str, text: bytes) -> str:
-    salt = bytes.fromhex(orjson.loads(db.execute("SELECT v FROM meta WHERE k='salt'").fetchone()[0]))
+    salt = bytes.fromhex(
+        orjson.loads(db.execute("SELECT v FROM meta WHERE k='salt'").fetchone()[0])
+    )
     return prefix + hashlib.blake2b(text, key=salt, digest_size=16).hexdigest()
 
 

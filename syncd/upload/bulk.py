@@ -11,9 +11,8 @@ from typing import Any
 from syncd.core.person import EMPTY, Payload, Person
 from syncd.errors import Conflict, NotFound, NotSupported, Refused, Unanswered
 from syncd.fluenzr_types import BulkAnswer
-from syncd.state import contacts
+from syncd.state import contacts, listed
 from syncd.state.runs import log_change
-from syncd.upload import listing
 from syncd.upload.pool import Job, Request
 from syncd.upload.session import NOT_SENT, Session, encode, words_of
 
@@ -85,7 +84,9 @@ def create_many(session: Session, people: Sequence[Person], gids: tuple[int, ...
         return
     bad = _named(answer, [person.email for person in people])
     if answer.skipped or answer.updated or answer.created + len(bad) != len(people):
-        _leave_in_doubt(session, people)  # some were there already, or the numbers do not fit: read each
+        _leave_in_doubt(
+            session, people
+        )  # some were there already, or the numbers do not fit: read each
         return
     with session.state.tx():
         for place, person in enumerate(people):
@@ -121,15 +122,19 @@ def create_one(session: Session, person: Person, gids: tuple[int, ...]) -> Job:
 
 
 def _created(
-    session: Session, person: Person, gids: tuple[int, ...], made_ms: int | None, *, rid: str | None = None
+    session: Session,
+    person: Person,
+    gids: tuple[int, ...],
+    made_ms: int | None,
+    *,
+    rid: str | None = None,
 ) -> None:
     sent = replace(wanted(person), groups=frozenset(gids))
     if made_ms is not None:
         made_ms += DATE_STEP_MS
-    contacts.confirm_created(session.state, person.cid, sent, made_ms=made_ms, run=session.run)
-    if rid is not None:
-        session.state.write("UPDATE OR IGNORE contact SET rid=? WHERE cid=?", rid, person.cid)
-    session.state.write("UPDATE contact SET todo=0 WHERE cid=?", person.cid)
+    contacts.confirm_created(
+        session.state, person.cid, sent, made_ms=made_ms, rid=rid, run=session.run
+    )
     sync = session.sync_of(person.cid)
     session.books.add(sync, "created")
     if gids:
@@ -141,11 +146,13 @@ def _created(
 # --- updates ------------------------------------------------------------------------------------------------------
 
 
-def plan_update(session: Session, person: Person, fields: dict[str, Any], custom: dict[str, Any]) -> Update:
+def plan_update(
+    session: Session, person: Person, fields: dict[str, Any], custom: dict[str, Any]
+) -> Update:
     """What to send of the fields that differ. Custom fields may replace those of people [?]: then all of them go, theirs and ours."""
     if custom and not session.custom_fields_merge:
-        shown = listing.listed(session, person.email)
-        custom = {**(shown.custom_fields if shown else {}), **custom}
+        seen = listed.find(session.state, person.email)
+        custom = {**(seen.shown.custom_fields if seen else {}), **custom}
     return Update(person, fields, custom)
 
 
@@ -247,7 +254,11 @@ def update_one(session: Session, update: Update) -> Job:
 def updated(session: Session, update: Update) -> None:
     """FluenzR has these fields now (inside a transaction)."""
     sent = update.person.sent
-    keep = {k: v for k, v in update.custom_fields.items() if k in (update.person.want or EMPTY).custom_fields}
+    keep = {
+        k: v
+        for k, v in update.custom_fields.items()
+        if k in (update.person.want or EMPTY).custom_fields
+    }
     new = replace(
         sent,
         fields=_written(sent.fields, update.fields),
@@ -255,10 +266,22 @@ def updated(session: Session, update: Update) -> None:
     )
     changes = {k: [sent.fields.get(k), v] for k, v in update.fields.items()}
     changes.update(
-        {f"customFields.{k}": [sent.custom_fields.get(k), v] for k, v in keep.items() if sent.custom_fields.get(k) != v}
+        {
+            f"customFields.{k}": [sent.custom_fields.get(k), v]
+            for k, v in keep.items()
+            if sent.custom_fields.get(k) != v
+        }
     )
     contacts.confirm(session.state, update.person.cid, new, run=session.run)
-    log_change(session.state, session.run, update.person.cid, update.person.email, session.now_s(), "update", {"fields": changes})
+    log_change(
+        session.state,
+        session.run,
+        update.person.cid,
+        update.person.email,
+        session.now_s(),
+        "update",
+        {"fields": changes},
+    )
     session.books.add(session.sync_of(update.person.cid), "updated")
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from syncd.core.person import Payload, Person, Work, work
 from syncd.errors import Conflict, NotFound, NotSupported, Refused, Unanswered
-from syncd.state import contacts
+from syncd.state import contacts, listed, queue
 from syncd.state.links import drop, new_contact
 from syncd.state.runs import log_change
-from syncd.upload import listing
+from syncd.upload.listing import note_listed
 from syncd.upload.pool import Job, Request
 from syncd.upload.readback import find, verify
 from syncd.upload.session import NOT_SENT, Session, encode, words_of
@@ -30,7 +30,9 @@ def _single(
     """One write by id, marked before and in doubt after anything but the perfect answer. True: perfectly answered, still marked."""
     with session.state.tx():
         mails = session.mails(tuple(joins))
-        contacts.mark(session.state, person, session.mark(kind), joins=joins, mails=mails, tags=tags)
+        contacts.mark(
+            session.state, person, session.mark(kind), joins=joins, mails=mails, tags=tags
+        )
     session.sent += 1
     try:
         yield request
@@ -42,7 +44,7 @@ def _single(
         # 404: deleted by hand; 409: the address is taken; 400: not as documented. A read tells what is there now.
         with session.state.tx():
             contacts.answered(session.state, [person.cid])
-            session.state.write("UPDATE contact SET err=? WHERE cid=?", words_of(error), person.cid)
+            queue.note_error(session.state, person.cid, words_of(error))
         if isinstance(error, Conflict) and kind == "move":
             raise
         return False
@@ -100,24 +102,13 @@ def _taken(session: Session, person: Person, target: str) -> Job:
         return
     if contact is None:
         return
-    listing.note_listed(session, contact)
+    note_listed(session, contact)
     with session.state.tx():
         state = session.state
-        own = state.value("SELECT cid FROM contact WHERE rid=? AND cid<>?", contact.id, person.cid)
-        state.write("UPDATE contact SET move_to=NULL WHERE cid=?", person.cid)
-        if own is None:
-            own = state.value("SELECT cid FROM contact WHERE email=? AND cid<>?", target, person.cid)
+        queue.stay_put(state, person.cid)
+        own = queue.owner_of(state, contact.id, target, but=person.cid)
         cid = own if own is not None else new_contact(state, target)
         contacts.absorb(state, cid, session.shown(contact), run=session.run)
-
-
-def contested(session: Session, person: Person) -> bool:
-    """A record that is not decided yet claims this address: nothing is created, enrolled, taken away or deleted there."""
-    found = session.state.value(
-        "SELECT 1 FROM record WHERE email=? AND live=1 AND dirty=1 AND cid IS NOT ?",
-        person.email, person.cid,
-    )  # fmt: skip
-    return found is not None
 
 
 def settle_by_id(session: Session, cid: int) -> Job:
@@ -146,18 +137,17 @@ def _ready(session: Session, cid: int) -> Generator[Request, Any, tuple[Person, 
     if person is None:
         return None
     todo = work(person, session.groups.kinds)
-    if contested(session, person) or (todo.delete and not session.may_delete):
+    if queue.contested(session.state, person) or (todo.delete and not session.may_delete):
         return None
     if not (todo.by_id or todo.look_up):
         return None
     risky = todo.delete or todo.leave_all or todo.look_up or session.mails(todo.join)
-    read_run = session.state.value("SELECT read_run FROM contact WHERE cid=?", cid)
-    if person.rid is None or todo.delete or (risky and read_run != session.run):
+    fresh = queue.read_in(session.state, cid) == session.run
+    if person.rid is None or todo.delete or (risky and not fresh):
         if not (yield from verify(session, cid)):
             return None
         person = session.person(cid)
-        touched = session.state.value("SELECT touch FROM contact WHERE cid=?", cid)
-        if person is None or person.state != "ok" or touched:
+        if person is None or person.state != "ok" or queue.is_touched(session.state, cid):
             return None
         todo = work(person, session.groups.kinds)
     return (person, todo) if todo.by_id and person.rid is not None else None
@@ -170,7 +160,10 @@ def _step(session: Session, cid: int, kind: str) -> Generator[Request, Any, bool
     counted: tuple[str, ...]
     rid, api, todo, sent = person.rid, session.api, work(person, session.groups.kinds), person.sent
     if kind == "ungroup":
-        gids, rids = todo.leave, [session.groups.rids[g] for g in todo.leave if g in session.groups.rids]
+        gids, rids = (
+            todo.leave,
+            [session.groups.rids[g] for g in todo.leave if g in session.groups.rids],
+        )
         # A group that was deleted by hand has no id any more, and no members.
         if rids and not (
             yield from _single(session, person, kind, lambda: api.remove_from_groups(rid, rids))
@@ -180,7 +173,9 @@ def _step(session: Session, cid: int, kind: str) -> Generator[Request, Any, bool
         last = todo.removal and not todo.untag
         counted = ("removed", "ungrouped") if last else ("ungrouped",)
         what = "remove" if todo.removal else "ungroup"
-        _done(session, person, replace(sent, groups=sent.groups - set(gids)), what, detail, *counted)
+        _done(
+            session, person, replace(sent, groups=sent.groups - set(gids)), what, detail, *counted
+        )
     elif kind == "untag":
         tags = todo.untag
         if not (yield from _single(session, person, kind, lambda: api.remove_tags(rid, tags))):
@@ -192,14 +187,18 @@ def _step(session: Session, cid: int, kind: str) -> Generator[Request, Any, bool
         gids = todo.join
         rids = session.rids(gids)
         if not (
-            yield from _single(session, person, kind, lambda: api.add_to_groups(rid, rids), joins=gids)
+            yield from _single(
+                session, person, kind, lambda: api.add_to_groups(rid, rids), joins=gids
+            )
         ):
             return False
         with session.state.tx():
             _joined(session, person, gids)
     else:
         tags = todo.tag
-        if not (yield from _single(session, person, kind, lambda: api.add_tags(rid, tags), tags=tags)):
+        if not (
+            yield from _single(session, person, kind, lambda: api.add_tags(rid, tags), tags=tags)
+        ):
             return False
         detail = {"tags": {"add": list(tags), "remove": []}}
         _done(session, person, replace(sent, tags=sent.tags | set(tags)), "tag", detail)
@@ -221,7 +220,7 @@ def _names(session: Session, gids: Sequence[int]) -> list[str]:
 def _leave_all(session: Session, person: Person) -> Job:
     """The source says that the person opted out: out of every group, also those given by hand."""
     assert person.rid is not None
-    rid, rids = person.rid, listing.all_group_ids(session, person.email)
+    rid, rids = person.rid, _all_groups(session, person)
     if rids and not (
         yield from _single(
             session, person, "ungroup", lambda: session.api.remove_from_groups(rid, rids)
@@ -234,6 +233,11 @@ def _leave_all(session: Session, person: Person) -> Job:
     _done(session, person, sent, "ungroup", detail, *(("ungrouped",) if rids else ()))
 
 
+def _all_groups(session: Session, person: Person) -> list[str]:
+    seen = listed.find(session.state, person.email)
+    return list(seen.group_rids) if seen else []
+
+
 def _delete(session: Session, person: Person) -> Job:
     assert person.rid is not None
     rid = person.rid
@@ -241,7 +245,10 @@ def _delete(session: Session, person: Person) -> Job:
         return
     with session.state.tx():
         sync = session.sync_of(person.cid)
-        detail = {"groups": {"add": [], "remove": _names(session, sorted(person.sent.groups))}, "deleted": True}
+        detail = {
+            "groups": {"add": [], "remove": _names(session, sorted(person.sent.groups))},
+            "deleted": True,
+        }
         log_change(
             session.state, session.run, person.cid, person.email, session.now_s(), "remove", detail
         )
@@ -286,5 +293,3 @@ def _unmark_all(session: Session, people: Sequence[Person]) -> None:
     with session.state.tx():
         for person in people:
             contacts.unmark(session.state, person)
-
-

@@ -12,6 +12,7 @@ import orjson
 from syncd.core.seen import is_accident
 from syncd.errors import NotFound, Refused, Unanswered
 from syncd.fluenzr_types import Contact
+from syncd.state import queue
 from syncd.upload.listing import note_listed
 from syncd.upload.pool import Job, Request
 from syncd.upload.session import Session
@@ -19,12 +20,12 @@ from syncd.upload.session import Session
 
 def verify(session: Session, cid: int) -> Generator[Request, Any, bool]:
     """Read one contact and take over what FluenzR shows. False: it could not be read; nothing has changed."""
-    row = session.state.one("SELECT * FROM contact WHERE cid=?", cid)
+    row = queue.row(session.state, cid)
     if row is None:
         return True
     if row["state"] == "forget":
         with session.state.tx():
-            session.state.write("UPDATE contact SET inflight=NULL,unsettled=0 WHERE cid=?", cid)
+            queue.not_in_flight(session.state, cid)
         return True
     try:
         contact = yield from _fetch(session, row)

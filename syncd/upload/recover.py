@@ -4,10 +4,10 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any
 
-from syncd.core.person import EMPTY, load
+from syncd.core.person import Payload
 from syncd.errors import Refused, Unanswered
 from syncd.fluenzr_types import Contact, Page
-from syncd.state import contacts
+from syncd.state import contacts, queue
 from syncd.upload.listing import PAGE_ROWS, note_listed
 from syncd.upload.pool import Job, Request
 from syncd.upload.readback import verify_job
@@ -21,14 +21,14 @@ NEWEST_PAGES_MAX = 60  # two lost batches and some; the rest is read one by one
 def recover(session: Session) -> None:
     """Read everything that is in flight. What cannot be read stays in flight, and is left alone until the next run."""
     for _ in range(PASSES_MAX):
-        if session.state.value("SELECT 1 FROM contact WHERE inflight IS NOT NULL LIMIT 1") is None:
+        if not queue.in_flight(session.state):
             return
         _wait_until_settled(session)
         for kind in ("create", "update"):
             session.pool.drive(iter([_lost_batches(session, kind)]))
-        rows = session.state.rows("SELECT cid FROM contact WHERE inflight IS NOT NULL ORDER BY cid")
-        session.watch.phase("", "check", len(rows))
-        session.pool.drive(_each(session, [row[0] for row in rows]))
+        cids = queue.in_flight(session.state)
+        session.watch.phase("", "check", len(cids))
+        session.pool.drive(_each(session, cids))
 
 
 def _each(session: Session, cids: list[int]) -> Iterator[Job]:
@@ -39,7 +39,7 @@ def _each(session: Session, cids: list[int]) -> Iterator[Job]:
 
 def _wait_until_settled(session: Session) -> None:
     """A request without an answer may still take effect; nothing of it is read before the settle time has passed."""
-    last = session.state.value("SELECT max(unsettled) FROM contact WHERE inflight IS NOT NULL")
+    last = queue.last_unsettled_s(session.state)
     if not last:
         return
     # Never longer than the settle time itself, whatever the clock has done meanwhile.
@@ -51,9 +51,7 @@ def _wait_until_settled(session: Session) -> None:
 
 def _lost_batches(session: Session, kind: str) -> Job:
     """The answer to a large batch was lost: a few listings instead of one read per contact. The rest is read one by one."""
-    rows = session.state.rows(
-        "SELECT cid,email,inflight_at FROM contact WHERE inflight=? AND state IN ('new','ok')", kind
-    )
+    rows = queue.in_flight_of(session.state, kind)
     since = min((row["inflight_at"] or 0 for row in rows), default=0)
     if len(rows) < MANY or not since:
         return
@@ -63,7 +61,11 @@ def _lost_batches(session: Session, kind: str) -> Job:
         return
     for row in rows:
         contact = newest.get(row["email"])
-        if kind == "create" and contact is not None and (contact.created_ms or 0) >= row["inflight_at"]:
+        if (
+            kind == "create"
+            and contact is not None
+            and (contact.created_ms or 0) >= row["inflight_at"]
+        ):
             note_listed(session, contact)
             session.settle(row["cid"], contact)
         elif kind == "update" and contact is None and complete:
@@ -72,14 +74,18 @@ def _lost_batches(session: Session, kind: str) -> Job:
 
 def _send_again(session: Session, cid: int) -> None:
     """No accident at this address: the same update may simply be sent again, all of its fields."""
+    person = session.person(cid)
+    assert person is not None
     with session.state.tx():
-        sent = load(session.state.value("SELECT sent FROM contact WHERE cid=?", cid)) or EMPTY
-        unknown = type(sent)(groups=sent.groups, tags=sent.tags, out=sent.out)
-        session.state.write(
-            "UPDATE contact SET inflight=NULL,body=NULL,unsettled=0,todo=1,sent=? WHERE cid=?", unknown.dump(), cid
-        )
+        # What the fields are now nobody knows: they count as never sent.
+        known = Payload(groups=person.sent.groups, tags=person.sent.tags, out=person.sent.out)
+        queue.send_again(session.state, cid, known)
         if contacts.bump(
-            session.state, cid, "The answer was lost", now_s=session.now_s(), kinds=session.groups.kinds
+            session.state,
+            cid,
+            "The answer was lost",
+            now_s=session.now_s(),
+            kinds=session.groups.kinds,
         ):
             session.books.add(session.sync_of(cid), "quarantined")
 

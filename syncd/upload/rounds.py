@@ -9,23 +9,21 @@ from typing import Generic, TypeVar
 
 from syncd.core.person import Person, Work, work
 from syncd.errors import ConfigError, Unanswered
-from syncd.state import contacts
+from syncd.state import listed, queue
 from syncd.state.groups import SeenGroup
 from syncd.state.links import SyncRule, link, merge_touched
-from syncd.upload import bulk, by_id, listing
+from syncd.state.queue import Filter
+from syncd.upload import bulk, by_id
 from syncd.upload.pool import Job
 from syncd.upload.readback import verify, verify_job
 from syncd.upload.recover import recover
 from syncd.upload.session import Session
 
 ROUNDS_MAX = 5
-CHUNK_ROWS = 1000  # due contacts that are loaded at a time
 BUFFER_ROWS_MAX = 20_000  # people waiting for their batch to fill, over all sets of groups
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
-
-DUE = "c.todo=1 AND c.touch=0 AND c.inflight IS NULL AND c.not_before<=?"
 
 
 def upload(session: Session, rules: Mapping[int, SyncRule]) -> None:
@@ -49,20 +47,10 @@ def check_moved(session: Session, cids: list[int] | None = None) -> set[int]:
 
     cids: the contacts to read instead of those of dirty records (before a promotion).
     """
-    state = session.state
-    undecided = {
-        row[0] for row in state.rows("SELECT cid FROM contact WHERE inflight IS NOT NULL OR state='forget'")
-    }
+    undecided = queue.undecidable(session.state)
     if cids is None:
-        cids = [
-            row[0]
-            for row in state.rows(
-                "SELECT DISTINCT c.cid FROM record r JOIN contact c ON c.cid=r.cid"
-                " WHERE r.dirty=1 AND r.live=1 AND r.email<>c.email AND c.state='ok'"
-            )
-        ]
-    late = {row[0] for row in state.rows("SELECT cid FROM contact WHERE not_before>?", session.now_s())}
-    undecided |= late.intersection(cids)
+        cids = queue.moved(session.state)
+    undecided |= queue.in_back_off(session.state, cids, now_s=session.now_s())
 
     def read(cid: int) -> Job:
         if not (yield from verify(session, cid)):
@@ -106,8 +94,7 @@ def refuse_missing_groups(session: Session, names: set[str], *, sync: str) -> No
 
 
 def _send(session: Session) -> None:
-    total = session.state.value("SELECT count(*) FROM contact WHERE todo=1")
-    session.watch.phase("", "upload", total)
+    session.watch.phase("", "upload", queue.due_count(session.state))
     session.pool.drive(_moves(session))
     _create(session)
     _update(session)
@@ -116,26 +103,17 @@ def _send(session: Session) -> None:
     _rest(session)
 
 
-def due(session: Session, where: str) -> Iterator[tuple[Person, Work]]:
-    """Contacts that are due, in the order of their rows, with what is to be done; loaded a chunk at a time."""
-    last = 0
-    if session.only_stepped:
-        where += " AND c.cid IN (SELECT cid FROM scratch.stepped)"
-    while True:
-        rows = session.state.rows(
-            f"{contacts.PERSON} WHERE {DUE} AND c.cid>? AND {where} ORDER BY c.cid LIMIT ?",
-            session.now_s(), last, CHUNK_ROWS,
-        )  # fmt: skip
-        for row in rows:
-            person = contacts.person_of(session.state, row)
-            yield person, work(person, session.groups.kinds)
-        if len(rows) < CHUNK_ROWS:
-            return
-        last = rows[-1]["cid"]
+def _due(session: Session, which: Filter) -> Iterator[tuple[Person, Work]]:
+    """Contacts that are due, with what is to be done."""
+    found = queue.due(
+        session.state, which, now_s=session.now_s(), only_stepped=session.only_stepped
+    )
+    for person in found:
+        yield person, work(person, session.groups.kinds)
 
 
 def _moves(session: Session) -> Iterator[Job]:
-    for person, todo in due(session, "c.state='ok' AND c.move_to IS NOT NULL AND c.rid IS NOT NULL"):
+    for person, todo in _due(session, queue.MOVING):
         if todo.move_to:
             yield by_id.move(session, person)
 
@@ -149,8 +127,8 @@ def _create(session: Session) -> None:
 
 def _creates(session: Session) -> Iterator[Job]:
     batches: Batches[tuple[tuple[int, ...], bool], Person] = Batches()
-    for person, todo in due(session, "c.state='new'"):
-        if not todo.create or by_id.contested(session, person):
+    for person, todo in _due(session, queue.ABSENT):
+        if not todo.create or queue.contested(session.state, person):
             continue
         if session.one_by_one:
             yield bulk.create_one(session, person, todo.join)
@@ -178,20 +156,24 @@ def _needs_update(todo: Work) -> bool:
 def _reads_before_custom_fields(session: Session) -> Iterator[Job]:
     cids = [
         person.cid
-        for person, todo in due(session, "c.state='ok'")
-        if todo.custom_fields and not listing.listed(session, person.email)
+        for person, todo in _due(session, queue.PRESENT)
+        if todo.custom_fields and not listed.find(session.state, person.email)
     ]
     yield from (verify_job(session, cid) for cid in cids)
 
 
 def _updates(session: Session) -> Iterator[Job]:
     batches: Batches[bool, bulk.Update] = Batches()
-    for person, todo in due(session, "c.state='ok'"):
+    for person, todo in _due(session, queue.PRESENT):
         if not _needs_update(todo):
             continue
         fields = {name: new for name, (_, new) in todo.fields.items()}
         custom = {name: new for name, (_, new) in todo.custom_fields.items()}
-        if custom and not session.custom_fields_merge and not listing.listed(session, person.email):
+        if (
+            custom
+            and not session.custom_fields_merge
+            and not listed.find(session.state, person.email)
+        ):
             continue  # could not be read: not now
         # Opted-out people are in no bulk: if somebody deletes one by hand, a bulk would make the address anew.
         if person.opted_out or session.one_by_one:
@@ -224,9 +206,10 @@ def _join(session: Session) -> None:
     """Adds to groups, up to 1000 people a request; single adds are left to the next step."""
     cids = [
         person.cid
-        for person, todo in due(session, "c.state='ok'")
-        if todo.join and (person.rid is None or (session.mails(todo.join) and not _fresh(session, person.cid)))
-        and not by_id.contested(session, person)
+        for person, todo in _due(session, queue.PRESENT)
+        if todo.join
+        and (person.rid is None or (session.mails(todo.join) and not _fresh(session, person.cid)))
+        and not queue.contested(session.state, person)
     ]
     session.pool.drive(verify_job(session, cid) for cid in cids)
     if session.group_endpoint:
@@ -234,16 +217,15 @@ def _join(session: Session) -> None:
 
 
 def _fresh(session: Session, cid: int) -> bool:
-    read_run = session.state.value("SELECT read_run FROM contact WHERE cid=?", cid)
-    return bool(read_run == session.run)
+    return queue.read_in(session.state, cid) == session.run
 
 
 def _joins(session: Session) -> Iterator[Job]:
     batches: Batches[int, Person] = Batches()
-    for person, todo in due(session, "c.state='ok' AND c.rid IS NOT NULL"):
+    for person, todo in _due(session, queue.IDENTIFIED):
         only_joins = todo.join and not (todo.leave or todo.leave_all or todo.delete)
         ready = not session.mails(todo.join) or _fresh(session, person.cid)
-        if not only_joins or not ready or by_id.contested(session, person):
+        if not only_joins or not ready or queue.contested(session.state, person):
             continue
         # One group a round and contact: the others follow when this one is confirmed.
         for gid, people in batches.add(todo.join[0], person):
@@ -254,7 +236,7 @@ def _joins(session: Session) -> Iterator[Job]:
 
 
 def _by_id(session: Session) -> Iterator[Job]:
-    for person, todo in due(session, "c.state IN ('ok','new')"):
+    for person, todo in _due(session, queue.ANYBODY):
         if todo.by_id or todo.look_up:
             yield by_id.settle_by_id(session, person.cid)
 
@@ -263,13 +245,11 @@ def _rest(session: Session) -> None:
     """Contacts with nothing left to do leave the queue."""
     quiet = [
         person.cid
-        for person, todo in due(session, "c.state IN ('ok','new')")
+        for person, todo in _due(session, queue.ANYBODY)
         if not todo.any and not todo.move_to
     ]
     with session.state.tx():
-        session.state.db.executemany(
-            "UPDATE contact SET todo=0,tries=0,err=NULL WHERE cid=?", [(cid,) for cid in quiet]
-        )
+        queue.leave_queue(session.state, quiet)
 
 
 class Batches(Generic[Key, Item]):
@@ -298,5 +278,3 @@ class Batches(Generic[Key, Item]):
         batch = self._waiting.pop(key)
         self._count -= len(batch)
         return key, batch
-
-

@@ -12,7 +12,7 @@ from syncd.core.seen import Shown
 from syncd.errors import AccessDenied, FluenzrError, Interrupted, NotSupported, Throttled
 from syncd.fluenzr import FluenzR
 from syncd.fluenzr_types import Contact
-from syncd.state import contacts
+from syncd.state import contacts, queue
 from syncd.state.contacts import Mark
 from syncd.state.groups import Groups
 from syncd.state.store import State
@@ -21,6 +21,7 @@ from syncd.watch import Watch
 
 # A request that was not applied, and a run that cannot go on: the marks of what was about to be sent are taken back.
 NOT_SENT = (AccessDenied, Throttled, Interrupted)
+
 
 @dataclass(slots=True)
 class Books:
@@ -52,7 +53,9 @@ class Session:
     bulk: str = "auto"  # auto | on | off
     settle_s: float = 120.0
     custom_fields_merge: bool = False  # the probe has shown that a bulk update merges them
-    clears_with: Any = None  # what clears a field: null, or "" where the probe has shown that null is refused
+    clears_with: Any = (
+        None  # what clears a field: null, or "" where the probe has shown that null is refused
+    )
     may_delete: bool = False
     only_stepped: bool = False  # a careful first try: only whom this run's steps have touched
     group_endpoint: bool = True  # POST /groups/:id/contacts serves (its body is not documented [?])
@@ -93,8 +96,7 @@ class Session:
 
     def sync_of(self, cid: int) -> int | None:
         """The sync that a contact is counted under."""
-        sync: int | None = self.state.value("SELECT sync FROM contact WHERE cid=?", cid)
-        return sync
+        return queue.sync_of(self.state, cid)
 
     def shown(self, contact: Contact) -> Shown:
         """A contact of the API in the words of the core."""

@@ -1,0 +1,134 @@
+"""What `syncd check` and `syncd connectors` show: a line for each thing that was looked at, and what to do."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from syncd.check import Finding, Grade
+from syncd.connector import Abilities, Connector
+from syncd.report.text import clean, count, say, say_json, style, table
+
+COLOURS = {Grade.OK: "green", Grade.NOTE: "dim", Grade.WARNING: "yellow", Grade.FAILED: "red"}
+MARK_CHARS = max(map(len, Grade))
+ABILITIES = {
+    "incremental": "reads only what changed since the last run",
+    "tombstones": "tells what was deleted between full reads",
+    "merges": "tells which records were merged",
+    "token": "tells an unchanged source without reading it",
+    "fields_known": "knows all its fields, so that a wrong name is found before a run",
+}
+PROBED = {
+    "put_custom_fields": "custom fields in an update of one contact",
+    "bulk_custom_fields": "custom fields in a bulk update",
+    "put_tags": "tags in an update of one contact",
+    "bulk_tags": "tags in a bulk update",
+    "clearing": "what clears a field",
+    "bulk_errors": "what a bulk request says of a bad row",
+    "sorting": "listing by creation, newest first",
+}
+
+
+def finding_json(finding: Finding) -> None:
+    """One object a finding."""
+    say_json(
+        {
+            "check": finding.what,
+            "grade": finding.grade.value,
+            "text": finding.text,
+            "hint": finding.hint,
+        }
+    )
+
+
+def finding_words(finding: Finding) -> None:
+    """A line, and below it what to do."""
+    mark = style(finding.grade.value.ljust(MARK_CHARS), COLOURS[finding.grade])
+    say(f"{mark}  {clean(finding.what)}: {clean(finding.text, lines=True)}")
+    if finding.hint:
+        say(f"{' ' * MARK_CHARS}  next: {clean(finding.hint, lines=True)}")
+
+
+def verdict(findings: list[Finding]) -> None:
+    """The last line: how many of what, and what to type."""
+    failed = sum(one.grade is Grade.FAILED for one in findings)
+    warned = sum(one.grade is Grade.WARNING for one in findings)
+    say()
+    if failed:
+        say(
+            f"{count(failed, 'failure')}, {count(warned, 'warning')}. Next: put them right, then syncd check"
+        )
+    else:
+        say(f"Ready, {count(warned, 'warning')}. Next: syncd plan")
+
+
+def probe_words(answers: Mapping[str, Any]) -> None:
+    """What the probe has found out."""
+    rows = [(words, str(answers.get(name, "unknown"))) for name, words in PROBED.items()]
+    say("What this account does where the API's reference leaves it open:")
+    for line in table(rows):
+        say(f"  {line}")
+
+
+def connector_list(found: Iterable[tuple[str, str]]) -> None:
+    """Name and summary of each; the summary of a broken one says why it is."""
+    for line in table(list(found), ("connector", "reads")):
+        say(line)
+    say()
+    say("Next: syncd connectors NAME")
+
+
+def connector_words(name: str, connector: type[Connector]) -> None:
+    """What one connector can do, and its options."""
+    say(f"{style(name, 'bold')}: {clean(connector.SUMMARY)}")
+    say("  It")
+    for words in _abilities(connector.ABILITIES):
+        say(f"    - {words}")
+    say("  Options:")
+    rows = [
+        (field, _type(info.annotation), _default(info), clean(info.description or ""))
+        for field, info in connector.OPTIONS.model_fields.items()
+    ]
+    for line in table(rows, ("option", "type", "default", "")):
+        say(f"    {line}")
+    doc = (connector.OPTIONS.__doc__ or "").strip()
+    if doc and not any(row[3] for row in rows):
+        say()
+        for line in doc.splitlines():
+            say(f"    {line.strip()}")
+    say()
+    say(f"Next: syncd init --connector {name}")
+
+
+def _abilities(abilities: Abilities) -> list[str]:
+    words = [text for name, text in ABILITIES.items() if getattr(abilities, name)]
+    if not abilities.incremental:
+        words.insert(0, "reads everything in each run, so it always sees who left")
+    if abilities.joins:
+        words.append(f"brings along {', '.join(sorted(abilities.joins))}")
+    if abilities.opt_outs:
+        words.append(f"usually holds opt-outs in {', '.join(abilities.opt_outs)}")
+    return words
+
+
+def _type(annotation: Any) -> str:
+    """The type in the words of the configuration."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    for long, short in (
+        ("syncd.secret.", ""),
+        ("typing.", ""),
+        ("pathlib.", ""),
+        (" | None", ""),
+        ("Secret", "secret"),
+        ("str", "text"),
+        ("bool", "true or false"),
+        ("float", "number"),
+        ("int", "whole number"),
+    ):
+        text = text.replace(long, short)
+    return text
+
+
+def _default(info: Any) -> str:
+    if info.is_required():
+        return "(needed)"
+    value = info.get_default(call_default_factory=True)
+    return "(none)" if value in (None, "", (), []) else str(value)

@@ -1,0 +1,176 @@
+"""Which contacts are due, in flight, in doubt or contested: what the upload asks before it decides.
+
+Everything here touches only rows that a partial index names: todo, in flight, dirty.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from syncd.core.person import Payload, Person
+from syncd.state.contacts import PERSON, person_of
+from syncd.state.store import State
+
+CHUNK_ROWS = 1000  # due contacts that are loaded at a time
+
+DUE = """{person} WHERE c.todo=1 AND c.touch=0 AND c.inflight IS NULL AND c.not_before<=? AND c.cid>?
+AND {where} ORDER BY c.cid LIMIT ?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which of the due contacts a step asks for; made here only, so that no query is put together elsewhere."""
+
+    where: str
+
+
+ANYBODY = Filter("c.state IN ('ok','new')")
+ABSENT = Filter("c.state='new'")
+PRESENT = Filter("c.state='ok'")
+IDENTIFIED = Filter("c.state='ok' AND c.rid IS NOT NULL")
+MOVING = Filter("c.state='ok' AND c.rid IS NOT NULL AND c.move_to IS NOT NULL")
+
+
+def due(state: State, which: Filter, *, now_s: int, only_stepped: bool) -> Iterator[Person]:
+    """Contacts that are due, in the order of their rows, loaded a chunk at a time."""
+    where = which.where
+    if only_stepped:
+        where += " AND c.cid IN (SELECT cid FROM scratch.stepped)"
+    query, last = DUE.format(person=PERSON, where=where), 0
+    while True:
+        rows = state.rows(query, now_s, last, CHUNK_ROWS)
+        for row in rows:
+            yield person_of(state, row)
+        if len(rows) < CHUNK_ROWS:
+            return
+        last = rows[-1]["cid"]
+
+
+def due_count(state: State) -> int:
+    """How many contacts wait, in back-off or not: the length of the progress bar."""
+    count: int = state.value("SELECT count(*) FROM contact WHERE todo=1")
+    return count
+
+
+def leave_queue(state: State, cids: Iterable[int]) -> None:
+    """Nothing is left to do for these (inside a transaction)."""
+    state.db.executemany(
+        "UPDATE contact SET todo=0,tries=0,err=NULL WHERE cid=?", [(c,) for c in cids]
+    )
+
+
+def contested(state: State, person: Person) -> bool:
+    """A record that is not decided yet claims this address: nothing is created, enrolled, taken away or deleted there."""
+    found = state.value(
+        "SELECT 1 FROM record WHERE email=? AND live=1 AND dirty=1 AND cid IS NOT ?",
+        person.email,
+        person.cid,
+    )
+    return found is not None
+
+
+def read_in(state: State, cid: int) -> int | None:
+    """The run that last read the contact whole."""
+    run: int | None = state.value("SELECT read_run FROM contact WHERE cid=?", cid)
+    return run
+
+
+def is_touched(state: State, cid: int) -> bool:
+    """Whether the contact must be merged again before anything is done."""
+    return bool(state.value("SELECT touch FROM contact WHERE cid=?", cid))
+
+
+def sync_of(state: State, cid: int) -> int | None:
+    """The sync that a contact is counted under."""
+    sync: int | None = state.value("SELECT sync FROM contact WHERE cid=?", cid)
+    return sync
+
+
+def row(state: State, cid: int) -> sqlite3.Row | None:
+    """The contact's whole row, with what is in flight."""
+    return state.one("SELECT * FROM contact WHERE cid=?", cid)
+
+
+# --- in doubt -----------------------------------------------------------------------------------------------------
+
+
+def in_flight(state: State) -> list[int]:
+    """Contacts of which something is in flight."""
+    return [
+        r[0] for r in state.rows("SELECT cid FROM contact WHERE inflight IS NOT NULL ORDER BY cid")
+    ]
+
+
+def last_unsettled_s(state: State) -> int:
+    """When the last request without an answer was sent, epoch seconds; 0: there is none."""
+    return state.value("SELECT max(unsettled) FROM contact WHERE inflight IS NOT NULL") or 0
+
+
+def in_flight_of(state: State, kind: str) -> list[sqlite3.Row]:
+    """cid, email and inflight_at of what was sent as one kind."""
+    return state.rows(
+        "SELECT cid,email,inflight_at FROM contact WHERE inflight=? AND state IN ('new','ok')", kind
+    )
+
+
+def send_again(state: State, cid: int, known: Payload) -> None:
+    """What was in flight is sent again, all of its fields (inside a transaction)."""
+    state.write(
+        "UPDATE contact SET inflight=NULL,body=NULL,unsettled=0,todo=1,sent=? WHERE cid=?",
+        known.dump(),
+        cid,
+    )
+
+
+def not_in_flight(state: State, cid: int) -> None:
+    """Being erased: what was sent before has taken effect by now (inside a transaction)."""
+    state.write("UPDATE contact SET inflight=NULL,unsettled=0 WHERE cid=?", cid)
+
+
+# --- moved --------------------------------------------------------------------------------------------------------
+
+
+def undecidable(state: State) -> set[int]:
+    """Contacts of which nothing can be decided now: in flight, or being erased."""
+    return {
+        r[0]
+        for r in state.rows("SELECT cid FROM contact WHERE inflight IS NOT NULL OR state='forget'")
+    }
+
+
+def moved(state: State) -> list[int]:
+    """Contacts of live records whose link is open and whose address is another one."""
+    rows = state.rows(
+        "SELECT DISTINCT c.cid FROM record r JOIN contact c ON c.cid=r.cid"
+        " WHERE r.dirty=1 AND r.live=1 AND r.email<>c.email AND c.state='ok'"
+    )
+    return [r[0] for r in rows]
+
+
+def in_back_off(state: State, cids: Iterable[int], *, now_s: int) -> set[int]:
+    """Those of these contacts that are put off."""
+    late = {
+        r[0] for r in state.rows("SELECT cid FROM contact WHERE tries>0 AND not_before>?", now_s)
+    }
+    return late.intersection(cids)
+
+
+def stay_put(state: State, cid: int) -> None:
+    """The contact does not move after all (inside a transaction)."""
+    state.write("UPDATE contact SET move_to=NULL WHERE cid=?", cid)
+
+
+def owner_of(state: State, rid: str, email: str, *, but: int) -> int | None:
+    """Another row of ours that has this id, or else this address."""
+    by_id = state.value("SELECT cid FROM contact WHERE rid=? AND cid<>?", rid, but)
+    if by_id is not None:
+        return int(by_id)
+    by_email: int | None = state.value(
+        "SELECT cid FROM contact WHERE email=? AND cid<>?", email, but
+    )
+    return by_email
+
+
+def note_error(state: State, cid: int, words: str) -> None:
+    """FluenzR's words, until a read tells what came of it (inside a transaction)."""
+    state.write("UPDATE contact SET err=? WHERE cid=?", words, cid)
