@@ -171,8 +171,9 @@ class SqlConnector:
         if since is None:
             return self._query, {}
         self._probe(connection)
-        name = connection.dialect.identifier_preparer.quote_identifier(self._options.modified or "")
-        column = "source." + name.replace(":", r"\:")
+        preparer, name = connection.dialect.identifier_preparer, self._options.modified or ""
+        name = name.replace(preparer.final_quote, preparer.final_quote * 2).replace(":", r"\:")
+        column = f"source.{preparer.initial_quote}{name}{preparer.final_quote}"
         statement = self._over("*", f"WHERE {column} >= :since OR {column} IS NULL")
         return statement, {"since": _earlier(since, self._options.overlap)}
 
@@ -234,7 +235,8 @@ class SqlConnector:
     def _connected(self) -> Iterator[Connection]:
         """A read-only connection for one snapshot; whatever goes wrong in it becomes ours."""
         url = self._url()
-        name = f"{url.get_backend_name()} database {url.database or ''}".rstrip()
+        database = (url.database or "").removeprefix("file:")
+        name = f"{url.get_backend_name()} database {database}".rstrip()
         engine = _engine(url)
         try:
             with _failures(f"The {name} cannot be reached", "Check `url` and `password`", url):
@@ -247,12 +249,15 @@ class SqlConnector:
 
     def _url(self) -> URL:
         given = self._options.url
+        written = given.reveal() if isinstance(given, Secret) else given
         try:
-            url = make_url(given.reveal() if isinstance(given, Secret) else given)
+            if written.count("@") > 1:  # a bare @ in a password would make its end a host name
+                raise ValueError
+            url = make_url(written)
         except (ArgumentError, ValueError):  # their texts may hold the password
             raise ConfigError(
                 f"{given} does not hold the URL of a database",
-                hint="Write it as postgresql://user:password@host/database, %-encode what is special",
+                hint="Write it as postgresql://user:password@host/database, an @ in it as %40",
             ) from None
         url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
         if self._options.password is not None:
@@ -332,9 +337,7 @@ def _failures(what: str, hint: str, url: URL) -> Iterator[None]:
         yield
     except (SQLAlchemyError, UnicodeError) as error:
         cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-        said = str(
-            cause.args[-1] if cause.args else cause
-        )  # PyMySQL puts a number before its words
+        said = str(cause.args[-1] if cause.args else cause)  # PyMySQL's first one is a number
         lines = [line.strip() for line in said.splitlines() if line.strip()] or [said]
         why = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
         for password in _passwords(url):

@@ -176,7 +176,7 @@ def _sorting(api: FluenzR, contact: Contact) -> str:
     """Whether `sort=createdAt` [I] is honoured in both directions."""
     newest = api.contacts_page(1, sort="createdAt", order="desc", per_page=PAGE)
     oldest = api.contacts_page(1, sort="createdAt", order="asc", per_page=PAGE)
-    if len(newest.items) < 2:
+    if len(newest.items) < 2 or not oldest.items:
         return UNKNOWN  # one contact is in every order
     falls, rises = _times(newest), _times(oldest)
     here = contact.id in {item.id for item in newest.items}

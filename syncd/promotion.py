@@ -85,13 +85,13 @@ def _apply(
         steps.save_read(state, sync, read, mapping=feed.mapping.version, now_s=session.now_s())
     links.link(state, ground.rules, undecided)
     links.merge_touched(state, ground.rules, session.groups)
-    if not sync.listed:
+    if not sync.listed and read.read:
         listed.adopt(state, run=session.run)
         listed.forget_absent_opt_outs(state)
         steps.mark_listed(state, sync)
         links.merge_touched(state, ground.rules, session.groups)
     if not feed.settings.create_groups:
-        refuse_missing_groups(session, set(session.groups.names.values()), sync=feed.name)
+        refuse_missing_groups(session, steps.touched_groups(state), sync=feed.name)
     tally = Tally(
         live_before=promoted.live_before,
         read=read.read,

@@ -78,7 +78,7 @@ def test_daemon_is_watched_and_started_again_but_not_with_a_wrong_configuration(
     assert service["Type"] == ["notify"]
     assert service["Restart"] == ["on-failure"]
     assert service["RestartPreventExitStatus"] == ["2"]
-    assert service["WatchdogSec"] == ["15min"]
+    assert service["WatchdogSec"] == ["2h"]
     assert service["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
 
 

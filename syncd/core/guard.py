@@ -77,7 +77,8 @@ def _enrolments(tally: Tally, limits: Limits) -> list[str]:
 def _source(tally: Tally, limits: Limits) -> list[str]:
     if not tally.full:
         return []
-    if tally.read == 0:
+    # An approval of everybody's removal is the one way past an empty source.
+    if tally.read == 0 and not 0 < tally.live_before <= tally.gone_approved:
         return ["The source is empty; an empty source is always held"]
     before = tally.read_before or 0
     lost = before - tally.read - tally.gone_approved

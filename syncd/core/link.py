@@ -1,7 +1,7 @@
 """To which contact a record belongs: the decision about one record whose address is new or has changed.
 
-The address is the identity. A contact moves (its address is changed in FluenzR) only if no live record wants the old address and nobody has, or
-waits for, the new one; else the record is linked anew, so that swaps, chains and shifted rows become field updates.
+The address is the identity. A contact moves (its address is changed in FluenzR) only if no live record wants the old address and
+nobody has, or waits for, the new one; else the record is linked anew, so that swaps, chains and shifted rows become field updates.
 Source: `docs/architecture.md`, "Identity"; tried on the executable model of the algorithm.
 """
 

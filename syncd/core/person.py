@@ -30,7 +30,7 @@ class Payload:
 
     def dump(self) -> str:
         """As the state keeps it; equal payloads give equal text."""
-        data = {
+        data: dict[str, Any] = {
             "f": self.fields,
             "c": self.custom_fields,
             "g": sorted(self.groups),

@@ -64,7 +64,10 @@ class SyncResult:
         return {k: v for k, v in asdict(self).items() if k not in beside}
 
     def missing(self) -> int:
-        """Records that the books do not account for; 0 when `read + gone = skipped + opted_out + quarantined + held + unchanged + changed`."""
+        """Records that the books do not account for.
+
+        0 when `read + gone = skipped + opted_out + quarantined + held + unchanged + changed`.
+        """
         known = self.skipped + self.opted_out + self.records_quarantined + self.records_held
         return self.read + self.gone - known - self.unchanged - self.changed
 

@@ -295,15 +295,18 @@ def bump(
     kinds: Mapping[int, GroupKind],
     refused: bool = False,
 ) -> bool:
-    """Put the contact off, longer each time; whether it is really put off (the first two doubts are not). No-op when nothing is left to do."""
+    """Put the contact off, longer each time; whether it is really put off (the first two doubts are not).
+
+    Nothing happens when nothing is left to do.
+    """
     who = person(state, cid)
     if who is None or (who.state == "ok" and not work(who, kinds).any):
         return False
     tries = who.tries + 1
     if refused:
-        wait_s = min(REFUSED_S * 2 ** min(tries - 1, 10), BACKOFF_S_MAX)
+        wait_s = min(REFUSED_S << min(tries - 1, 10), BACKOFF_S_MAX)
     else:
-        wait_s = 0 if tries < 3 else min(DOUBT_S * 2 ** min(tries - 3, 20), BACKOFF_S_MAX)
+        wait_s = 0 if tries < 3 else min(DOUBT_S << min(tries - 3, 20), BACKOFF_S_MAX)
     state.write(
         "UPDATE contact SET tries=?,err=?,not_before=? WHERE cid=?",
         tries, error, now_s + wait_s if wait_s else 0, cid,

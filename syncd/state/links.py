@@ -353,6 +353,6 @@ def _merge_one(
     )
     reset = ",tries=0,not_before=0,err=NULL" if want != contact["want"] else ""
     state.write(
-        "UPDATE contact SET want=?,policy=?,sync=coalesce(?,sync),touch=0,todo=1" + reset + " WHERE cid=?",  # noqa: S608
+        "UPDATE contact SET want=?,policy=?,sync=coalesce(?,sync),touch=0,todo=1" + reset + " WHERE cid=?",
         want, merged.policy, merged.sync, cid,
     )  # fmt: skip

@@ -91,6 +91,12 @@ def row(state: State, cid: int) -> sqlite3.Row | None:
     return state.one("SELECT * FROM contact WHERE cid=?", cid)
 
 
+def wanted_groups(state: State) -> set[int]:
+    """gid of every group that a waiting contact wants."""
+    rows = state.rows("SELECT DISTINCT j.value FROM contact c, json_each(c.want,'$.g') j WHERE c.todo=1")
+    return {r[0] for r in rows}
+
+
 # --- in doubt -----------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ def start_run(state: State, *, now_s: int, kind: str = "sync") -> int:
     """A new run; its number (inside a transaction). What is older than KEEP_S goes."""
     for table in ("change", "run_sync"):
         state.write(
-            f"DELETE FROM {table} WHERE run IN (SELECT run FROM run WHERE started_at<?)",  # noqa: S608
+            f"DELETE FROM {table} WHERE run IN (SELECT run FROM run WHERE started_at<?)",
             now_s - KEEP_S,
         )
     state.write("DELETE FROM run WHERE started_at<?", now_s - KEEP_S)

@@ -66,6 +66,14 @@ def _before(person: Person, row: sqlite3.Row) -> Person | None:
     return replace(person, want=want, policy=row["policy_before"], move_to=None)
 
 
+def touched_groups(state: State) -> set[int]:
+    """gid of every group that a contact touched by the step wants."""
+    rows = state.rows(
+        "SELECT DISTINCT j.value FROM scratch.touched t JOIN contact c ON c.cid=t.cid, json_each(c.want,'$.g') j"
+    )
+    return {row[0] for row in rows}
+
+
 def group_sizes(state: State, sync: SyncRow) -> dict[int, int]:
     """gid -> to how many people of this sync the group was given."""
     return state.pairs(

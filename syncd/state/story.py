@@ -304,12 +304,12 @@ def approve(db: sqlite3.Connection, number: int, sync: str | None) -> int:
     """
     where, values = ("run=?", [number]) if sync is None else ("run=? AND sync=?", [number, sync])
     count: int = db.execute(
-        f"UPDATE held SET approved=1 WHERE approved=0 AND {where}",  # noqa: S608 - two fixed texts
+        f"UPDATE held SET approved=1 WHERE approved=0 AND {where}",
         values,
     ).rowcount
     if count:
         return count
-    done = db.execute(f"SELECT count(*) FROM held WHERE {where}", values).fetchone()[0]  # noqa: S608
+    done = db.execute(f"SELECT count(*) FROM held WHERE {where}", values).fetchone()[0]
     of = f" of {sync}" if sync else ""
     if done:
         raise UsageError(
@@ -329,7 +329,7 @@ def approve(db: sqlite3.Connection, number: int, sync: str | None) -> int:
 
 def _parts(db: sqlite3.Connection, where: str, *values: Any) -> list[Part]:
     rows = db.execute(
-        "SELECT p.*,r.started_at,r.ended_at FROM run_sync p JOIN run r ON r.run=p.run "  # noqa: S608
+        "SELECT p.*,r.started_at,r.ended_at FROM run_sync p JOIN run r ON r.run=p.run "
         + where,  # a fixed text of the callers above
         values,
     )
@@ -356,7 +356,7 @@ def _run_of(db: sqlite3.Connection, row: sqlite3.Row) -> PastRun:
 
 def _changes(db: sqlite3.Connection, where: str, *values: Any) -> list[PastChange]:
     rows = db.execute(
-        "SELECT run,at,email,kind,detail FROM change " + where,  # noqa: S608 - fixed texts
+        "SELECT run,at,email,kind,detail FROM change " + where,
         values,
     )
     return [

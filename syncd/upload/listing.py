@@ -47,8 +47,9 @@ def list_account(session: Session) -> int:
         nonlocal count
         count += len(page.items)
         _take_opted_out(session, page)
-        for contact in page.items:
-            note_listed(session, contact)
+        with session.state.tx(scratch_only=True):
+            for contact in page.items:
+                note_listed(session, contact)
 
     _pages(session, take, status=None)
     return count

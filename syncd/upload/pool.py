@@ -43,7 +43,7 @@ class Pool:
             if failure is None and source is not None:
                 try:
                     source = self._fill(active, source)
-                except BaseException as raised:
+                except BaseException as raised:  # noqa: BLE001 - raised below, once what is under way is recorded
                     failure = raised
             if not active:
                 break
@@ -75,7 +75,7 @@ class Pool:
                 self._step(active, job, lambda: job.throw(error))
             else:
                 self._step(active, job, lambda: job.send(future.result()))
-        except BaseException as failure:
+        except BaseException as failure:  # noqa: BLE001 - as above
             return failure
         return None
 

@@ -3,6 +3,7 @@
 Source of the rules: `docs/architecture.md`, "In flight means: read it first".
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Generator
 from typing import Any
@@ -76,8 +77,6 @@ def _undo_accident(
     if not is_accident(body, row["inflight_at"], session.shown(at_address)):
         return contact
     accident = at_address.id
-    try:
+    with contextlib.suppress(NotFound):
         yield lambda: session.api.delete(accident)
-    except NotFound:
-        pass
     return None if contact is None or contact.id == accident else contact

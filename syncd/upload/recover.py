@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from syncd.core.person import Payload
@@ -135,4 +136,4 @@ def _updated(page: Page) -> list[int]:
 
 
 def _falls(values: list[int]) -> bool:
-    return all(a >= b for a, b in zip(values, values[1:], strict=False))
+    return all(a >= b for a, b in pairwise(values))

@@ -1,11 +1,11 @@
 """The order of the upload: moves, creates, field updates, then what needs an id. Repeated until a round sends nothing.
 
-A round begins with the records whose address has changed: their contacts are read, linked and merged; it ends with reading what is in doubt.
+A round begins with the records whose address has changed: their contacts are read, linked and merged; it ends with
+reading what is in doubt.
 """
 
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Generic, TypeVar
-
 
 from syncd.core.person import Person, Work, work
 from syncd.errors import ConfigError, Unanswered
@@ -65,7 +65,13 @@ def check_moved(session: Session, cids: list[int] | None = None) -> set[int]:
 
 def create_groups(session: Session) -> None:
     """Groups that are named and missing are created, static, before anybody is sent."""
-    for gid in session.groups.to_create():
+    missing = session.groups.to_create()
+    if not missing:
+        return
+    wanted = queue.wanted_groups(session.state)
+    for gid in missing:
+        if gid not in wanted:
+            continue  # named once, by a configuration or a source of the past
         name = session.groups.names[gid]
         try:
             group = session.api.create_group(name)
@@ -79,9 +85,9 @@ def create_groups(session: Session) -> None:
             session.groups.created(gid, SeenGroup(group.id, group.name, group.kind))
 
 
-def refuse_missing_groups(session: Session, names: set[str], *, sync: str) -> None:
+def refuse_missing_groups(session: Session, wanted: set[int], *, sync: str) -> None:
     """`create_groups = false`: a missing group is a mistake. Raises ConfigError."""
-    missing = sorted({session.groups.names[gid] for gid in session.groups.to_create()} & names)
+    missing = sorted(session.groups.names[gid] for gid in session.groups.to_create() if gid in wanted)
     if missing:
         raise ConfigError(
             f"FluenzR has no group {', '.join(map(repr, missing))}",

@@ -1,0 +1,358 @@
+"""`syncd init`: from a few answers to a commented configuration, with a mapping from the source's own fields.
+
+It decides what is asked, what is suggested, and how the file reads. Nothing is sent to anybody; the source
+is only asked for the names of its fields. Secrets are never asked for: the file holds references.
+"""
+
+import contextlib
+import os
+import re
+import sys
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import tomlkit
+from pydantic import ValidationError
+
+from syncd import registry
+from syncd.connector import Connector, Context, Options, SourceField
+from syncd.core.nearest import suggestion
+from syncd.errors import SyncdError, UsageError
+from syncd.secret import Secret
+
+if TYPE_CHECKING:
+    from questionary import Question
+
+# What sources call FluenzR's fields, letters and digits only, in the order of preference.
+USUAL: dict[str, tuple[str, ...]] = {
+    "email": ("email", "emailaddress", "mail", "courriel", "adressemail", "adresseemail", "correo", "eposta"),
+    "firstName": ("firstname", "givenname", "vorname", "prenom", "nombre", "fname", "forename", "nome"),
+    "lastName": (
+        "lastname", "surname", "familyname", "nachname", "nomdefamille", "apellidos", "apellido",
+        "cognome", "lname", "nom", "name",
+    ),
+    "company": (
+        "company", "companyname", "organization", "organisation", "organizationname", "account",
+        "accountname", "firma", "unternehmen", "societe", "entreprise", "empresa",
+    ),
+    "jobTitle": (
+        "jobtitle", "title", "position", "role", "funktion", "stelle", "poste", "fonction", "cargo",
+    ),
+    "phone": (
+        "phone", "phonenumber", "mobilephone", "mobile", "telephone", "telefon", "tel", "telefono",
+    ),
+    "website": ("website", "url", "web", "homepage", "siteweb", "webseite"),
+}  # fmt: skip
+OPT_OUTS = (
+    "optedout", "optout", "emailoptout", "hsemailoptout", "hasoptedoutofemail", "unsubscribed",
+    "donotemail", "donotcontact", "nomail", "noemail", "desinscrit", "desabonne", "abgemeldet",
+    "werbesperre", "baja",
+)  # fmt: skip
+KEYS = (
+    "id",
+    "contactid",
+    "customerid",
+    "customernumber",
+    "kundennummer",
+    "uuid",
+    "recordid",
+    "key",
+)
+SYNC = "customers"  # the name of the first sync: it is easily changed
+SCHEDULE = "every 15 minutes"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for. fields: FluenzR's name -> the source's; None: as suggested."""
+
+    connector: str
+    options: Mapping[str, str]
+    fields: Mapping[str, str] | None = None
+    opted_out: str | None = None
+    groups: tuple[str, ...] = ()
+    schedule: str = SCHEDULE
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The file's text, and what its author should know."""
+
+    text: str
+    notes: list[str] = field(default_factory=list)
+
+
+def suggest(fields: Iterable[SourceField]) -> dict[str, str]:
+    """FluenzR's name -> the source's field that most likely holds it; each field once."""
+    plain = {_plain(one.name): one.name for one in reversed(list(fields))}
+    taken: set[str] = set()
+    found = {}
+    for ours, usual in USUAL.items():
+        match = next(
+            (plain[name] for name in usual if name in plain and plain[name] not in taken), None
+        )
+        if match is not None:
+            found[ours] = match
+            taken.add(match)
+    return found
+
+
+def suggest_opt_out(fields: Iterable[SourceField], known: Iterable[str] = ()) -> str | None:
+    """The field that most likely says that somebody opted out. known: what the connector itself names."""
+    names = [one.name for one in fields]
+    named = [name for name in known if name in names]
+    return next(iter([*named, *(n for n in names if _plain(n) in OPT_OUTS)]), None)
+
+
+def suggest_key(fields: Iterable[SourceField]) -> str | None:
+    """The column that most likely identifies a row for ever."""
+    plain = {_plain(one.name): one.name for one in reversed(list(fields))}
+    return next((plain[name] for name in KEYS if name in plain), None)
+
+
+def _plain(name: str) -> str:
+    """ "E-Mail Adresse" and "prénom" as letters and digits: "emailadresse", "prenom"."""
+    text = unicodedata.normalize("NFKD", name.casefold())
+    return re.sub(r"[^a-z0-9]", "", text)
+
+
+def options_of(connector: type[Connector], given: Mapping[str, str]) -> dict[str, Any]:
+    """The connector's options as the file will hold them. Raises UsageError."""
+    model = connector.OPTIONS
+    for name in given:
+        if name not in model.model_fields:
+            raise UsageError(
+                f"The connector has no option {name!r}", hint=suggestion(name, model.model_fields)
+            )
+    options: dict[str, Any] = {name: _fitting(model, name, text) for name, text in given.items()}
+    for name, info in model.model_fields.items():
+        if info.is_required() and name not in options:
+            if not _is_secret(info.annotation):
+                raise UsageError(
+                    f"The option {name!r} is needed", hint=f"Give it: --set {name}=..."
+                )
+            options[name] = f"env:{name.upper()}"
+    try:
+        model.model_validate(options)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the options"
+        raise UsageError(f"The option {place!r} does not fit", why=first["msg"]) from None
+    return options
+
+
+def _fitting(model: type[Options], name: str, text: str) -> Any:
+    """The text itself if the option takes one; else what it says as TOML (5, true, ["a"])."""
+    try:
+        model.model_validate({name: text})
+    except ValidationError as error:
+        if any(one["loc"][:1] == (name,) for one in error.errors(include_input=False)):
+            with contextlib.suppress(tomllib.TOMLDecodeError):
+                return tomllib.loads(f"v = {text}")["v"]
+    return text
+
+
+def _is_secret(annotation: Any) -> bool:
+    return annotation is Secret or Secret in get_args(annotation)
+
+
+def draft(wish: Wish, *, folder: Path) -> Draft:
+    """The configuration for this wish. Raises UsageError, ConfigError; a source that cannot be asked is a note."""
+    kind = registry.load(wish.connector)
+    options = options_of(kind, wish.options)
+    notes: list[str] = []
+    fields, problem = _fields(kind, options, folder)
+    if problem:
+        notes.append(f"The source could not be asked for its fields: {problem}")
+        notes.append("So the mapping is only a guess: correct [sync.customers.fields]")
+    if "key" in kind.OPTIONS.model_fields and "key" not in options:
+        key = suggest_key(fields)
+        if key is not None:
+            options["key"] = key
+            notes.append(f'key = "{key}" identifies a row: it must never change or be used again')
+        else:
+            notes.append("No column identifies a row: a changed address will be another person")
+    mapping = dict(wish.fields if wish.fields is not None else suggest(fields))
+    if "email" not in mapping:
+        mapping = {"email": "email", **mapping}
+        if fields:
+            notes.append(
+                "No field looks like an e-mail address: set email in [sync.customers.fields]"
+            )
+    opted_out = wish.opted_out or suggest_opt_out(fields, kind.ABILITIES.opt_outs)
+    if opted_out and wish.opted_out is None:
+        notes.append(f"{opted_out!r} looks like an opt-out and is read as one")
+    rest = [
+        one for one in fields if one.name not in {*mapping.values(), opted_out, options.get("key")}
+    ]
+    return Draft(_render(wish, options, mapping, opted_out, rest), notes)
+
+
+def _fields(
+    kind: type[Connector], options: Mapping[str, Any], folder: Path
+) -> tuple[list[SourceField], str]:
+    """The source's fields, or why there are none."""
+    try:
+        validated = kind.OPTIONS.model_validate(options, context={"folder": folder})
+        return kind(validated, Context(folder=folder)).fields(), ""
+    except (SyncdError, ValidationError) as error:
+        return [], error.what if isinstance(error, SyncdError) else "the options do not fit"
+
+
+def _render(
+    wish: Wish,
+    options: Mapping[str, Any],
+    mapping: Mapping[str, str],
+    opted_out: str | None,
+    rest: Iterable[SourceField],
+) -> str:
+    """The file. Values go through tomlkit, so that any name is quoted as it must be."""
+    source = wish.connector
+    lines = [
+        "# What `syncd` keeps equal, and how. `syncd check` looks at it, `syncd plan` shows what would",
+        "# change. Secrets are references: env:NAME, file:PATH or credential:NAME (systemd).",
+        "",
+        "[fluenzr]",
+        'api_key = "env:FLUENZR_API_KEY"',
+        '# base_url = "http://127.0.0.1:8025/v1"   # the sandbox: `syncd sandbox`',
+        "",
+        "[state]",
+        'path = "syncd.db"                         # relative to this file',
+        "",
+        "[guard]                                   # what exceeds a limit holds the whole sync",
+        "# max_enrolments = 100                    # people who would be mailed",
+        '# max_removals = "10%"                    # people who would leave',
+        "",
+        f"[source.{_key(source)}]",
+        f"connector = {_value(source)}",
+        *(f"{name} = {_value(value)}" for name, value in options.items()),
+        "",
+        f"[sync.{SYNC}]",
+        f"source = {_value(source)}",
+        f"schedule = {_value(wish.schedule)}              # when `syncd run` is running",
+    ]
+    if opted_out:
+        lines.append(
+            f"opted_out = {_value(_expression(opted_out))}  # true: never created, never mailed"
+        )
+    else:
+        lines.append(
+            '# opted_out = "unsubscribed"              # the field that says so: never mailed'
+        )
+    lines += [
+        "# where = 'country == \"FR\"'               # only these records",
+        "# A dynamic group mails whoever joins it, at once: `syncd check` says which groups are dynamic.",
+        f"groups = {_value(list(wish.groups))}",
+        '# on_removal = "ungroup"                  # keep | ungroup | delete: who left the source',
+        "",
+        f"[sync.{SYNC}.fields]            # FluenzR's field = the source's",
+        *(f"{ours} = {_value(theirs)}" for ours, theirs in mapping.items()),
+        "",
+        f"[sync.{SYNC}.custom_fields]     # by FluenzR's technical name",
+        *(_offer(one) for one in rest),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _offer(one: SourceField) -> str:
+    """A field that nobody asked for yet, ready to be used."""
+    name = re.sub(
+        r"\W+", "_", unicodedata.normalize("NFKD", one.name).encode("ascii", "ignore").decode()
+    )
+    return f"# {name.strip('_') or 'name'} = {_value(one.name)}"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)
+
+
+def _value(value: Any) -> str:
+    return str(tomlkit.item(value).as_string())
+
+
+def _expression(name: str) -> str:
+    """A field in an expression; one whose name is no identifier through `record`."""
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        return name
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'record["{quoted}"]'
+
+
+def write(path: Path, text: str) -> None:
+    """Write a new file; one that is there is never overwritten. Raises UsageError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        raise UsageError(
+            f"{path} is there already", hint="Move it away, or name another file"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written", why=error.strerror or "") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def ask(connector: str | None, given: Mapping[str, str], *, folder: Path) -> Wish:
+    """Ask on the terminal. Raises UsageError where there is none, or when nobody answers."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "There is no terminal to ask on",
+            hint="Ask nothing: syncd init --connector csv --yes --set path=people.csv",
+        )
+    import questionary
+
+    name = connector or _answer(
+        questionary.select("Where are your contacts?", choices=registry.names())
+    )
+    kind = registry.load(name)
+    options = dict(given)
+    for option, info in kind.OPTIONS.model_fields.items():
+        if info.is_required() and option not in options:
+            secret = _is_secret(info.annotation)
+            words = (
+                f"{option}, as env:NAME, file:PATH or credential:NAME:" if secret else f"{option}:"
+            )
+            default = f"env:{option.upper()}" if secret else ""
+            options[option] = _answer(questionary.text(words, default=default))
+    fields, _ = _fields(kind, options_of(kind, options), folder)
+    mapping = _ask_mapping(fields)
+    groups = _answer(
+        questionary.text("Groups for everybody, with commas (a missing one is created, static):")
+    )
+    schedule = _answer(questionary.text("When?", default=SCHEDULE))
+    return Wish(
+        connector=name,
+        options=options,
+        fields=mapping or None,
+        groups=tuple(part.strip() for part in groups.split(",") if part.strip()),
+        schedule=schedule,
+    )
+
+
+def _ask_mapping(fields: list[SourceField]) -> dict[str, str]:
+    """Where each of FluenzR's fields is; nothing is asked of a source that could not be reached."""
+    import questionary
+
+    suggested, mapping, nothing = suggest(fields), {}, "(leave it out)"
+    for ours in USUAL if fields else ():
+        choices = ([] if ours == "email" else [nothing]) + [one.name for one in fields]
+        reply = _answer(
+            questionary.select(
+                f"{ours} is in", choices=choices, default=suggested.get(ours, choices[0])
+            )
+        )
+        if reply != nothing:
+            mapping[ours] = reply
+    return mapping
+
+
+def _answer(question: "Question") -> str:
+    reply: str | None = question.ask()
+    if reply is None:  # Ctrl-C
+        raise UsageError("Nothing was written: the questions were not answered")
+    return reply
