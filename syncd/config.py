@@ -78,7 +78,7 @@ def find(path: Path | None) -> Path:
     """The file that holds the configuration, absolute. Raises ConfigError when there is none."""
     named = path or (Path(os.environ["SYNCD_CONFIG"]) if os.environ.get("SYNCD_CONFIG") else None)
     if named is not None:
-        if not named.is_file():
+        if not _is_file(named):
             origin = "" if path else ", as $SYNCD_CONFIG says"
             raise ConfigError(
                 f"There is no configuration file {named}{origin}",
@@ -90,13 +90,20 @@ def find(path: Path | None) -> Path:
             candidate = Path(place).expanduser()
         except RuntimeError:  # a container's user without a home folder
             continue
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate.absolute()
     raise ConfigError(
         "There is no configuration",
         why=f"Looked for $SYNCD_CONFIG, ./{', '.join(PLACES)}",
         hint="Write one: syncd init, or name it: syncd --config FILE",
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no permission, a name too long: the read that follows says so
+        return True
 
 
 class _Tables(BaseSettings):

@@ -23,7 +23,8 @@ from syncd.clock import SystemClock
 from syncd.core.due import first_start_s
 from syncd.core.schedule import Cron, Every, parse_schedule
 from syncd.daemon import next_cron_s, trigger
-from syncd.sandbox import Sandbox
+from syncd.sandbox import Rule, Sandbox
+from syncd.sandbox.faults import Act
 from syncd.state.store import hold
 
 SYNCD = Path(sys.executable).with_name("syncd")
@@ -371,6 +372,21 @@ def test_request_that_hangs_does_not_keep_the_daemon(
     assert (code, seconds < 5) == (0, True)
     with hold(tmp_path / "syncd.db", wait_s=0.0, clock=SystemClock()):
         pass  # the lock is free: StateBusy otherwise
+
+
+def test_stop_in_the_middle_of_a_run_loses_nothing_and_repeats_nothing(
+    sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path
+) -> None:
+    """The signal comes when FluenzR has created the people, and before the daemon knows it."""
+    first: list[Service] = []
+    stop = Act(action=lambda: first[0].process.send_signal(signal.SIGTERM), after=True)
+    sandbox.faults.add(Rule(name="stop", effect=stop, path="/contacts/bulk", times=1))
+    first.append(start())
+    assert first[0].process.wait(PATIENCE_S) == 0
+    assert sandbox.faults.fired["stop"] == 1
+    start().logged("sync.completed", status="ok", read=3)
+    assert len(sandbox.account.contacts_by_email()) == 3
+    assert sandbox.counts["POST", "/contacts/bulk"] == 1
 
 
 def test_wrong_configuration_is_refused_on_reload_and_the_old_one_stays(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import orjson
 import pytest
@@ -352,7 +353,7 @@ def test_version_and_fingerprint_are_the_same_in_another_process():
             capture_output=True,
             text=True,
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": "."},
-            cwd=os.path.dirname(os.path.dirname(__file__)),
+            cwd=Path(__file__).parents[1],
         ).stdout
         for seed in ("1", "2")
     }

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from syncd import __version__
-from syncd.cli import past, setup, sync
+from syncd.cli import past, setup, sync, trial
 from syncd.cli.invocation import Invocation
 from syncd.report.text import say
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for group in (setup, sync, past):
+for group in (setup, sync, past, trial):
     group.register(app)
 
 
@@ -37,6 +37,7 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it so
 @app.callback()
 def options(
     context: typer.Context,
+    *,
     config: Annotated[
         Path | None,
         typer.Option(

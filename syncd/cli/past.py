@@ -30,8 +30,11 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example:  syncd approve 12 customers")(approve)
 
 
-def status(context: typer.Context, json: Json = False) -> None:
-    """How each sync stands: last and next run, numbers, age of its data, what waits and why."""
+def status(context: typer.Context, *, json: Json = False) -> None:
+    """How each sync stands, and what waits.
+
+    Last and next run, numbers, the age of its data, what is held or refused and why.
+    """
     from syncd.report import past
     from syncd.state import story
 
@@ -60,12 +63,11 @@ def status(context: typer.Context, json: Json = False) -> None:
 
 def history(
     context: typer.Context,
-    number: Annotated[
-        int | None, typer.Argument(metavar="[RUN]", help="One run in detail.")
-    ] = None,
+    number: Annotated[int | None, typer.Argument(metavar="RUN", help="One run in detail.")] = None,
+    *,
     json: Json = False,
 ) -> None:
-    """Past runs; with RUN what that one did, change by change."""
+    """Past runs; with RUN, what that one did."""
     from syncd.report import past
     from syncd.state import story
 
@@ -90,9 +92,13 @@ def history(
 def why(
     context: typer.Context,
     email: Annotated[str, typer.Argument(metavar="EMAIL")],
+    *,
     json: Json = False,
 ) -> None:
-    """Everything known about one person: records, whose value won, groups, what was sent when, why not."""
+    """Everything that is known about one person.
+
+    Records, whose value won, groups, what was sent when, and why somebody is not in FluenzR.
+    """
     from syncd.report.person import person_json, person_words
     from syncd.state import story
 
@@ -111,10 +117,14 @@ def approve(
     context: typer.Context,
     run: Annotated[int, typer.Argument(metavar="RUN", help="The run whose changes are held.")],
     sync: Annotated[
-        str | None, typer.Argument(metavar="[SYNC]", help="All of it by default.")
+        str | None, typer.Argument(metavar="SYNC", help="All of it by default.")
     ] = None,
 ) -> None:
-    """Release exactly what a guard held in that run, once. The next `syncd sync` sends it."""
+    """Release what a guard held in that run, once.
+
+    Exactly the changes that were held: the next `syncd sync` sends them; what is new and exceeds a
+    limit is held again.
+    """
     from syncd.state import store, story
 
     invocation: Invocation = context.obj

@@ -34,7 +34,10 @@ def init(
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the connector; repeatable."),
     ] = None,
 ) -> None:
-    """Write a commented configuration: asks for the source, the mapping and the groups."""
+    """Write a commented configuration.
+
+    Asks for the source, the mapping (suggested from the source's own fields) and the groups.
+    """
     from syncd import init as initial
 
     invocation: Invocation = context.obj
@@ -87,7 +90,9 @@ def check(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Look at everything that a run needs; each failure comes with what to do.
+    """Look at everything that a run needs.
+
+    Each failure comes with what to do.
 
     \b
     Exit codes: 0 fine; 1 something cannot be reached; 2 the configuration is wrong.
@@ -129,9 +134,9 @@ def _probe(invocation: Invocation, settings: "Settings", *, json: bool) -> None:
 
 
 def connectors(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One in detail.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One in detail.")] = None,
 ) -> None:
-    """The installed connectors; with NAME what that one can do, and its options."""
+    """The installed connectors, their options."""
     from syncd import registry
     from syncd.report.checks import connector_list, connector_words
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from syncd.core.result import PlanResult, SyncResult
     from syncd.run import Order
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="[SYNC]...", help="All by default.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="SYNC", help="All by default.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON alone on stdout, one object per sync.")]
 Email = Annotated[
     str | None,
@@ -42,12 +42,17 @@ def register(app: typer.Typer) -> None:
 def plan(
     context: typer.Context,
     names: Names = None,
+    *,
     json: Json = False,
     email: Email = None,
     limit: Limit = None,
     wait: Wait = 0.0,
 ) -> None:
-    """Show what would change: first who would be mailed. Sends nothing, keeps nothing."""
+    """Show what would change, first of all who would be mailed.
+
+    Sends nothing, keeps nothing. Exit code 0 whenever the plan could be made, also when a guard
+    would hold it.
+    """
     order = _order(names, full=False, wait=wait, email=email, limit=limit)
     raise typer.Exit(_plan(context.obj, order, json=json))
 
@@ -55,6 +60,7 @@ def plan(
 def sync(
     context: typer.Context,
     names: Names = None,
+    *,
     full: Annotated[
         bool, typer.Option("--full", help="Read the sources whole, also where less would do.")
     ] = False,
@@ -88,7 +94,10 @@ def sync(
 
 
 def run(context: typer.Context) -> None:
-    """The daemon: run each sync on its schedule until SIGTERM; SIGHUP reads the configuration again."""
+    """The daemon: run each sync on its schedule.
+
+    SIGTERM ends it with exit code 0; SIGHUP makes it read the configuration again.
+    """
     from syncd.daemon import serve
 
     invocation: Invocation = context.obj

@@ -28,7 +28,10 @@ def sandbox(
         int, typer.Option("--limit", metavar="N", min=1, help="Requests a minute.")
     ] = 1000,
 ) -> None:
-    """A FluenzR-compatible server on this machine, with a page that shows whom it would have mailed."""
+    """A FluenzR-compatible server on this machine.
+
+    With a small page that shows contacts, groups, and the e-mails that would have gone out.
+    """
     from syncd.sandbox import Sandbox
 
     invocation: Invocation = context.obj
@@ -45,9 +48,15 @@ def demo(
         Path | None, typer.Option("--folder", help="An empty one; a temporary one by default.")
     ] = None,
 ) -> None:
-    """The whole story in a folder of its own: 5,000 made-up people, a sandbox, and a held mistake."""
+    """The whole story, in a folder of its own.
+
+    5,000 made-up people and a sandbox: a plan, a first sync, a second with nothing to do, some
+    changes, and a mistake that is held. Takes a few seconds.
+    """
     from syncd.demo import Demo
 
     invocation: Invocation = context.obj
     with stopping(invocation.clock), Demo(folder, clock=invocation.clock) as story:
-        trial.demo(story)
+        for number, part in enumerate(story.chapters(), start=1):
+            trial.chapter(number, part)
+        trial.demo_over(story)

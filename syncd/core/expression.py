@@ -41,7 +41,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from syncd.core.nearest import suggestion
-from syncd.core.transform import TransformError, to_boolean, to_date, to_number
+from syncd.core.transform import TransformError, is_empty, to_boolean, to_date, to_number
 
 EXPRESSION_CHARS_MAX = 4000  # a screenful; longer belongs into the source
 PATH_CHARS_MAX = 500
@@ -293,11 +293,11 @@ def _of_value(test: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _converted(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: EMPTY if _is_none(value) else convert(value)
+    return lambda value: EMPTY if _is_none(value) or is_empty(value) else convert(value)
 
 
 def _boolean(value: Any) -> bool:
-    return not _is_none(value) and value != "" and to_boolean(value)
+    return not (_is_none(value) or is_empty(value)) and to_boolean(value)
 
 
 def _is_none(value: Any) -> bool:

@@ -84,7 +84,7 @@ def _next(next_s: float | None, schedule: str | None, *, now_s: float) -> str:
     if next_s is None:
         return "by hand only: it has no schedule"
     words = "due now" if next_s <= now_s else _when(next_s, now_s=now_s)
-    return f"{words} ({schedule}), while `syncd run` is running"
+    return f"{words}, {schedule}, where `syncd run` is running"
 
 
 def _waiting(sync: SyncNow) -> Iterable[str]:
