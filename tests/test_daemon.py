@@ -208,6 +208,14 @@ class Service:
             if received.startswith(message):
                 return received
 
+    def heard_within(self, seconds: float) -> list[str]:
+        """All messages to the service manager until so many seconds from now."""
+        deadline, heard = time.monotonic() + seconds, []
+        with suppress(queue.Empty):
+            while (left_s := deadline - time.monotonic()) > 0:
+                heard.append(self._manager.messages.get(timeout=left_s))
+        return heard
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
         """The exit code after a signal, and the seconds that it took."""
         began = time.monotonic()
@@ -368,6 +376,9 @@ def test_request_that_hangs_does_not_keep_the_daemon(
         connection, _ = silent.accept()
         with connection:
             assert connection.recv(4) == b"GET "  # it is under way, and gets no answer
+            service.heard_within(0.5)  # what was said before
+            # Three ticks of the main thread: only progress feeds the watchdog, and there is none.
+            assert service.heard_within(3.0) == []
             code, seconds = service.end()
     assert (code, seconds < 5) == (0, True)
     with hold(tmp_path / "syncd.db", wait_s=0.0, clock=SystemClock()):
@@ -426,11 +437,20 @@ def test_right_configuration_is_taken_over_on_reload(
 def test_run_under_another_process_is_put_off_and_is_no_error(
     sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path
 ) -> None:
+    config = (tmp_path / "config.toml").read_text()
+    (tmp_path / "config.toml").write_text(config.replace("every 1 second", "every 3 hours"))
     with hold(tmp_path / "syncd.db", wait_s=0.0, clock=SystemClock()):
         service = start()
-        entry = service.logged("run.postponed")
-    assert entry["level"] == "info"
-    service.logged("sync.completed", created=3)
+        assert service.logged("run.postponed")["level"] == "info"
+        service.heard("STATUS=idle")  # said at the start
+        wait = next_start(service) - datetime.now(UTC)
+    assert timedelta(seconds=30) < wait <= timedelta(seconds=60)
+
+
+def next_start(service: Service) -> datetime:
+    """When the daemon says that it starts `people` again."""
+    said = service.heard("STATUS=idle; next: people at ").removesuffix(" UTC")
+    return datetime.strptime(said[-19:], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
 
 
 def test_failing_source_is_told_and_tried_again(
@@ -504,9 +524,7 @@ def test_restart_keeps_the_schedule(
     second = start()
     second.logged("daemon.started")
     second.heard("READY=1")
-    said = second.heard("STATUS=idle; next: people at ").removesuffix(" UTC")
-    due = datetime.strptime(said[-19:], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-    assert timedelta(hours=2) < due - datetime.now(UTC) <= timedelta(hours=3)
+    assert timedelta(hours=2) < next_start(second) - datetime.now(UTC) <= timedelta(hours=3)
     second.end()
     assert not any("run.started" in line for line in second.log)
 

@@ -170,4 +170,4 @@ def test_opted_out_people_join_nothing_and_are_never_created_or_deleted(
                    present(want=None, sent=sent, status=status, never=never, policy="delete")):  # fmt: skip
         todo = work(person, KINDS)
         if person.opted_out:
-            assert not (todo.create or todo.join or todo.delete)
+            assert (todo.create, todo.join, todo.delete) == (False, (), False)

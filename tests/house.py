@@ -1,0 +1,219 @@
+"""The house in which the engine's tests live: a folder, CSV sources, a configuration, the sandbox, a clock.
+
+Everything is real but time: files, SQLite, HTTP on 127.0.0.1. Every run's books are checked here, so
+that no test can forget it. A test says what the world is like, runs, and looks at the account:
+
+    house.configure(groups=["Customers"])
+    house.write(row(1, "ann@example.com", first="Ann"))
+    assert house.sync().created == 1
+    assert house.members("Customers") == {"ann@example.com"}
+"""
+
+import csv
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import tomlkit
+
+from syncd import config, run
+from syncd.core.change import Change
+from syncd.core.result import PlanResult, Status, SyncResult
+from syncd.sandbox import Faults, Sandbox
+from syncd.sandbox.faults import Effect, Rule
+from syncd.state import story
+from syncd.state.store import change
+from syncd.testing.clock import FakeClock
+from syncd.watch import Nobody
+
+KEY = "flz_sk_" + "a" * 32
+COLUMNS = ("id", "email", "first", "last", "score", "out")
+FIELDS = {"email": "email", "firstName": "first", "lastName": "last"}
+BULK = "/contacts/bulk"
+GOOD = {Status.OK, Status.PARTIAL, Status.HELD}
+
+Row = dict[str, str]
+
+
+def row(key: object, email: str, **columns: object) -> Row:
+    """One line of a source; what is not named is empty."""
+    unknown = set(columns) - set(COLUMNS)
+    assert not unknown, unknown
+    given: dict[str, object] = {"id": key, "email": email, **columns}
+    return {name: str(given.get(name, "")) for name in COLUMNS}
+
+
+def people(count: int, *, start: int = 0, **columns: object) -> list[Row]:
+    """So many different people: p0@example.com, p1@example.com..."""
+    return [
+        row(n, f"p{n}@example.com", **{"first": f"F{n}", **columns})
+        for n in range(start, start + count)
+    ]
+
+
+class House:
+    """One account, its sources and its state. What tests look at often has a short name here."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox, clock: FakeClock) -> None:
+        self.folder, self.sandbox, self.clock = folder, sandbox, clock
+        self.account, self.faults = sandbox.account, sandbox.faults
+        self.configure()
+
+    # --- the world ----------------------------------------------------------------------------------
+
+    def configure(
+        self,
+        *,
+        guard: Mapping[str, Any] | None = None,
+        fluenzr: Mapping[str, Any] | None = None,
+        syncs: Mapping[str, Mapping[str, Any]] | None = None,
+        **options: Any,
+    ) -> None:
+        """Write the configuration: one sync `people` with these options, or several named ones.
+
+        Each sync reads the CSV file of its own name, by the key `id`.
+        """
+        tables = dict(syncs) if syncs is not None else {"people": options}
+        assert not (syncs and options)
+        document = {
+            "fluenzr": {
+                "api_key": "env:SYNCD_TEST_KEY",
+                "base_url": self.sandbox.url,
+                **(fluenzr or {}),
+            },
+            "guard": dict(guard or {}),
+            "source": {
+                name: {"connector": "csv", "path": f"{name}.csv", "key": "id"} for name in tables
+            },
+            "sync": {
+                name: {"source": name, "fields": FIELDS, **table} for name, table in tables.items()
+            },
+        }
+        (self.folder / "config.toml").write_text(tomlkit.dumps(document))
+
+    def write(self, *rows: Row, source: str = "people") -> None:
+        """What the source holds from now on."""
+        with (self.folder / f"{source}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def break_source(self, *rows: Row, source: str = "people") -> None:
+        """A source whose read ends with an error after these rows."""
+        self.write(*rows, source=source)
+        with (self.folder / f"{source}.csv").open("a") as file:
+            file.write("a row that was cut\n")
+
+    def remove_state(self) -> Path:
+        """Where the state stands."""
+        return self.folder / "syncd.db"
+
+    def fault(self, effect: Effect, method: str, path: str, **which: Any) -> str:
+        """Something goes wrong with such requests; the name under which it is counted."""
+        name = f"{type(effect).__name__} {method} {path} {sorted(which.items())}"
+        self.faults.add(Rule(name=name, effect=effect, method=method, path=path, **which))
+        return name
+
+    def later(self, *, minutes: float = 0, hours: float = 0, days: float = 0) -> None:
+        """Time passes."""
+        self.clock.advance_s((minutes + 60 * (hours + 24 * days)) * 60)
+
+    # --- what the engine does -----------------------------------------------------------------------
+
+    def sync(self, *names: str, **order: Any) -> SyncResult:
+        """One run; the result of the only (or first) sync."""
+        return self.sync_all(*names, **order)[0]
+
+    def sync_all(self, *names: str, **order: Any) -> list[SyncResult]:
+        """One run; every sync's result. The books balance, and nothing in flight is left by a good run."""
+        settings = config.load(self.folder / "config.toml")
+        results = run.sync(
+            settings, run.Order(names=names, **order), clock=self.clock, watch=Nobody()
+        )
+        for result in results:
+            assert result.missing() == 0 or result.status is Status.FAILED, result
+            assert (result.error is None) == (result.status is not Status.FAILED), result
+        return results
+
+    def plan(self, *names: str, **order: Any) -> tuple[PlanResult, list[Change]]:
+        """What would happen; it sends nothing and leaves no trace."""
+        settings, changes = config.load(self.folder / "config.toml"), list[Change]()
+        before, writes = self.tables(), self.sandbox.writes()
+        results = run.plan(
+            settings,
+            run.Order(names=names, **order),
+            clock=self.clock,
+            watch=Nobody(),
+            show=changes.append,
+        )
+        assert (self.tables(), self.sandbox.writes()) == (before, writes)
+        return results[0], changes
+
+    def approve(self, number: int, sync: str | None = None) -> int:
+        """Release what a guard held in this run."""
+        count: int = change(
+            self.folder / "syncd.db",
+            lambda state: story.approve(state.db, number, sync),
+            clock=self.clock,
+        )
+        return count
+
+    # --- what is to be seen -------------------------------------------------------------------------
+
+    def members(self, group: str) -> set[str]:
+        """Who is in a group."""
+        return self.account.members(group)
+
+    def everybody(self) -> set[str]:
+        """Every address in the account."""
+        return set(self.account.contacts_by_email())
+
+    def mailed(self) -> list[str]:
+        """Who was mailed, in order."""
+        return self.account.mailed()
+
+    def sent(self, path: str = BULK) -> list[dict[str, Any]]:
+        """The bodies of the last writes to this path, oldest first."""
+        return [orjson.loads(body) for _, where, body in self.sandbox.bodies if where == path]
+
+    def writes(self) -> list[tuple[str, str]]:
+        """Method and path of every write so far."""
+        return [(seen.method, seen.path) for seen in self.sandbox.requests if seen.method != "GET"]
+
+    def query(self, sql: str, *values: object) -> list[dict[str, Any]]:
+        """Rows of the state file."""
+        with closing(sqlite3.connect(self.folder / "syncd.db")) as db:
+            db.row_factory = sqlite3.Row
+            return [dict(found) for found in db.execute(sql, values)]
+
+    def known(self, email: str) -> dict[str, Any]:
+        """The state's row of an address."""
+        (found,) = self.query("SELECT * FROM contact WHERE email=?", email)
+        return found
+
+    def in_flight(self) -> int:
+        """Contacts of which something is in flight."""
+        return len(self.query("SELECT 1 FROM contact WHERE inflight IS NOT NULL"))
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Everything that the state holds."""
+        if not (self.folder / "syncd.db").exists():
+            return {}
+        names = [
+            found["name"] for found in self.query("SELECT name FROM sqlite_master WHERE type='table'")
+        ]
+        return {name: self.query(f"SELECT * FROM {name}") for name in sorted(names)}
+
+
+@pytest.fixture(name="house")
+def house_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    """An empty house. Every fault that a test has ordered must have happened by its end."""
+    monkeypatch.setenv("SYNCD_TEST_KEY", KEY)
+    clock = FakeClock()
+    with Sandbox(clock=clock, faults=Faults()).serve() as sandbox:
+        yield House(tmp_path, sandbox, clock)
+        assert sandbox.faults.unfired() == []
