@@ -32,7 +32,11 @@ class SyncdError(Exception):
 
     def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
         self.what, self.why, self.hint = what, why, hint
-        super().__init__(". ".join(part.rstrip(".") for part in (what, why, hint) if part) + ".")
+        super().__init__(" ".join(_sentence(part) for part in (what, why, hint) if part))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 class UsageError(SyncdError):

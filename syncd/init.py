@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # What sources call FluenzR's fields, letters and digits only, in the order of preference.
 USUAL: dict[str, tuple[str, ...]] = {
-    "email": ("email", "emailaddress", "mail", "courriel", "adressemail", "adresseemail", "correo", "eposta"),
+    "email": ("email", "emailaddress", "mail", "courriel", "emailadresse", "adressemail", "adresseemail", "correo", "eposta"),
     "firstName": ("firstname", "givenname", "vorname", "prenom", "nombre", "fname", "forename", "nome"),
     "lastName": (
         "lastname", "surname", "familyname", "nachname", "nomdefamille", "apellidos", "apellido",
@@ -64,6 +64,8 @@ KEYS = (
 )
 SYNC = "customers"  # the name of the first sync: it is easily changed
 SCHEDULE = "every 15 minutes"
+NOTE_COLUMN = 44  # where the comments of the file begin
+BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key of TOML that needs no quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,6 @@ class Wish:
     connector: str
     options: Mapping[str, str]
     fields: Mapping[str, str] | None = None
-    opted_out: str | None = None
     groups: tuple[str, ...] = ()
     schedule: str = SCHEDULE
 
@@ -141,7 +142,9 @@ def options_of(connector: type[Connector], given: Mapping[str, str]) -> dict[str
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the options"
-        raise UsageError(f"The option {place!r} does not fit", why=first["msg"]) from None
+        raise UsageError(
+            f"The option {place!r} does not fit", why=first["msg"].removeprefix("Value error, ")
+        ) from None
     return options
 
 
@@ -183,8 +186,8 @@ def draft(wish: Wish, *, folder: Path) -> Draft:
             notes.append(
                 "No field looks like an e-mail address: set email in [sync.customers.fields]"
             )
-    opted_out = wish.opted_out or suggest_opt_out(fields, kind.ABILITIES.opt_outs)
-    if opted_out and wish.opted_out is None:
+    opted_out = suggest_opt_out(fields, kind.ABILITIES.opt_outs)
+    if opted_out:
         notes.append(f"{opted_out!r} looks like an opt-out and is read as one")
     rest = [
         one for one in fields if one.name not in {*mapping.values(), opted_out, options.get("key")}
@@ -218,44 +221,45 @@ def _render(
         "",
         "[fluenzr]",
         'api_key = "env:FLUENZR_API_KEY"',
-        '# base_url = "http://127.0.0.1:8025/v1"   # the sandbox: `syncd sandbox`',
+        _noted('# base_url = "http://127.0.0.1:8025/v1"', "to try it with `syncd sandbox`"),
         "",
         "[state]",
-        'path = "syncd.db"                         # relative to this file',
+        _noted('path = "syncd.db"', "relative to this file"),
         "",
-        "[guard]                                   # what exceeds a limit holds the whole sync",
-        "# max_enrolments = 100                    # people who would be mailed",
-        '# max_removals = "10%"                    # people who would leave',
+        _noted("[guard]", "what exceeds a limit holds the whole sync"),
+        _noted("# max_enrolments = 100", "people who would be mailed"),
+        _noted('# max_removals = "10%"', "people who would leave"),
         "",
-        f"[source.{_key(source)}]",
+        f"[source.{source if BARE.fullmatch(source) else _value(source)}]",
         f"connector = {_value(source)}",
         *(f"{name} = {_value(value)}" for name, value in options.items()),
         "",
         f"[sync.{SYNC}]",
         f"source = {_value(source)}",
-        f"schedule = {_value(wish.schedule)}              # when `syncd run` is running",
-    ]
-    if opted_out:
-        lines.append(
-            f"opted_out = {_value(_expression(opted_out))}  # true: never created, never mailed"
-        )
-    else:
-        lines.append(
-            '# opted_out = "unsubscribed"              # the field that says so: never mailed'
-        )
-    lines += [
-        "# where = 'country == \"FR\"'               # only these records",
-        "# A dynamic group mails whoever joins it, at once: `syncd check` says which groups are dynamic.",
+        _noted(f"schedule = {_value(wish.schedule)}", "where `syncd run` is running"),
+        _noted(
+            f"opted_out = {_value(_expression(opted_out))}"
+            if opted_out
+            else '# opted_out = "unsubscribed"',
+            "true: never created, never mailed",
+        ),
+        _noted("# where = 'country == \"FR\"'", "only these records"),
+        "# A dynamic group mails whoever joins it, at once; `syncd check` says which groups are dynamic.",
         f"groups = {_value(list(wish.groups))}",
-        '# on_removal = "ungroup"                  # keep | ungroup | delete: who left the source',
+        _noted('# on_removal = "ungroup"', "keep | ungroup | delete: who left the source"),
         "",
-        f"[sync.{SYNC}.fields]            # FluenzR's field = the source's",
+        _noted(f"[sync.{SYNC}.fields]", "FluenzR's field = the source's"),
         *(f"{ours} = {_value(theirs)}" for ours, theirs in mapping.items()),
         "",
-        f"[sync.{SYNC}.custom_fields]     # by FluenzR's technical name",
+        _noted(f"[sync.{SYNC}.custom_fields]", "by FluenzR's technical name"),
         *(_offer(one) for one in rest),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _noted(line: str, note: str) -> str:
+    """A line with its comment, in one column with the others."""
+    return f"{line.ljust(NOTE_COLUMN)}# {note}"
 
 
 def _offer(one: SourceField) -> str:
@@ -264,10 +268,6 @@ def _offer(one: SourceField) -> str:
         r"\W+", "_", unicodedata.normalize("NFKD", one.name).encode("ascii", "ignore").decode()
     )
     return f"# {name.strip('_') or 'name'} = {_value(one.name)}"
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)
 
 
 def _value(value: Any) -> str:

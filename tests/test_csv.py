@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from connectors.csv import CsvConnector, CsvOptions
 from syncd.connector import Context, Record, Request
 from syncd.errors import ConfigError, SourceError
+from syncd.testing.conformance import ConnectorSuite
 
 PEOPLE = "id,email,name\n1,ann@example.com,Ann\n2,bob@example.com,Bob\n"
 
@@ -368,6 +369,19 @@ def test_closing_early_frees_the_file(source):
     assert any(name.endswith("people.csv") for name in open_files())
     events.close()
     assert not any(name.endswith("people.csv") for name in open_files())
+
+
+class TestCsvKeepsThePromises(ConnectorSuite):
+    def source(self, folder, records):
+        with (folder / "people.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["id", "email", "name"])
+            writer.writeheader()
+            writer.writerows(records)
+        return CsvConnector(CsvOptions(path="people.csv", key="id"), Context(folder))
+
+    def break_source(self, folder):
+        with (folder / "people.csv").open("a") as file:
+            file.write("half a ro")
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from connectors.jsonl import JsonlConnector, JsonlOptions
 from syncd.connector import Context, Record, Request
 from syncd.errors import SourceError
+from syncd.testing.conformance import ConnectorSuite
 
 PEOPLE = '{"id": 1, "email": "ann@example.com"}\n{"id": 2, "email": "bob@example.com"}\n'
 
@@ -178,3 +179,14 @@ def test_reading_is_lazy_and_memory_flat(source, tmp_path):
     finally:
         tracemalloc.stop()
     assert peak < size / 4
+
+
+class TestJsonlKeepsThePromises(ConnectorSuite):
+    def source(self, folder, records):
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / "people.jsonl").write_text(lines)
+        return JsonlConnector(JsonlOptions(path="people.jsonl", key="id"), Context(folder))
+
+    def break_source(self, folder):
+        with (folder / "people.jsonl").open("a") as file:
+            file.write('{"id": "half an obj')

@@ -7,6 +7,7 @@ import time
 import tracemalloc
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import ClassVar
 
 import pytest
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from sqlalchemy import NullPool, create_engine, text
 from connectors.sql import ROWS_AT_ONCE, SqlConnector, SqlOptions
 from syncd.connector import Checkpoint, Context, Record, Request, Resync
 from syncd.errors import ConfigError, SourceError
+from syncd.testing.conformance import SECRET_REFERENCE, ConnectorSuite
 
 SERVERS = {
     "postgresql": ("postgresql+psycopg://postgres@127.0.0.1:5432/test", 5432),
@@ -574,3 +576,55 @@ def test_a_server_that_is_not_there_is_a_source_error(sqlite, scheme):
 def test_an_unknown_database_or_a_missing_driver_is_a_configuration_error(sqlite, url, says):
     with pytest.raises(ConfigError, match=says):
         read(sqlite.source(url=url))
+
+
+class SqlSuite(ConnectorSuite):
+    """The promises, on one kind of database; `broken` makes the last row fail when it is read."""
+
+    broken = "1 / (1 - broken)"
+    options: ClassVar = {}
+
+    @pytest.fixture(autouse=True)
+    def _database(self, database):
+        self.db = database(self.kind)
+        columns = "id VARCHAR(20) PRIMARY KEY, email VARCHAR(80), name VARCHAR(80), at INTEGER"
+        self.db.run(f"CREATE TABLE {{t}} ({columns}, broken BIGINT)")
+        self.at = 0
+
+    def source(self, folder, records):
+        self.db.run("DELETE FROM {t}")
+        self.change(folder, records)
+        query = f"SELECT id, email, name, at, {self.broken} AS x FROM {{t}} ORDER BY id"
+        return self.db.source(query, modified="at", **self.options)
+
+    def change(self, folder, records):
+        self.at += 1
+        rows = [{**record, "at": self.at} for record in records]
+        with self.db.engine.begin() as connection:
+            for row in rows[:10]:  # the many ones are all new
+                connection.execute(text(f"DELETE FROM {self.db.table} WHERE id = :id"), row)
+            if rows:
+                insert = f"INSERT INTO {self.db.table} VALUES (:id, :email, :name, :at, 0)"
+                connection.execute(text(insert), rows)
+
+    def break_source(self, folder):
+        self.db.run("UPDATE {t} SET broken = 1 WHERE id = '999'")
+
+
+class TestSqlitePromises(SqlSuite):
+    kind = "sqlite"
+    broken = "CASE broken WHEN 1 THEN abs(-9223372036854775808) END"
+
+    @pytest.fixture(autouse=True)
+    def _wal(self, _database):
+        self.db.run("PRAGMA journal_mode = WAL")  # so that others can write during a read
+
+
+class TestPostgresqlPromises(SqlSuite):
+    kind = "postgresql"
+    options: ClassVar = {"password": SECRET_REFERENCE}  # not asked for on this server
+
+
+class TestMariadbPromises(SqlSuite):
+    kind = "mariadb"
+    broken = "CASE broken WHEN 1 THEN (SELECT 1 UNION SELECT 2) END"

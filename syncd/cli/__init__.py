@@ -6,12 +6,12 @@ What is printed is `syncd.report`'s business.
 
 import contextlib
 import io
-import secrets
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from syncd import __version__
-from syncd.errors import SyncdError
+from syncd.errors import Interrupted, SyncdError
 from syncd.report import text
 
 EXIT_BUG = 1
@@ -42,13 +42,16 @@ def guarded(command: Callable[[], int]) -> int:
         return command()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Interrupted as problem:
+        text.talk(f"stopped: {problem.what}; the next run goes on where this one was")
+        return problem.exit_code
     except SyncdError as problem:
         text.error(problem)
         return problem.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except Exception as problem:  # noqa: BLE001 - the one place: what is no SyncdError is our bug
-        reference = secrets.token_hex(4)
+        reference = os.urandom(4).hex()
         _log_bug(reference, problem)
         text.bug(reference, problem)
         return EXIT_BUG

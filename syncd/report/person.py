@@ -5,6 +5,7 @@ that nobody knows.
 """
 
 from dataclasses import asdict
+from typing import Any
 
 from syncd.report.past import change_object, change_words
 from syncd.report.plan import SKIPPED
@@ -18,6 +19,7 @@ NEVER = {
     "?": "was missing when a lost state was rebuilt: is not created",
     "*": "joins no dynamic group: was known before the state was rebuilt",
 }
+PARTS = {"f": "fields", "c": "custom_fields", "g": "groups", "t": "tags"}
 IN_FLIGHT = {
     "create": "a create was sent and is not confirmed yet",
     "update": "an update was sent and is not confirmed yet",
@@ -34,13 +36,14 @@ IN_FLIGHT = {
 def person_json(person: Person) -> None:
     """One object."""
     found = asdict(person)
-    for name in ("not_before_s", "created_ms", "changes", "held", "never"):
+    for name in ("not_before_s", "created_ms", "changes", "held", "never", "records"):
         found.pop(name)
     made_ms = person.created_ms
     say_json(
         {
             **found,
             "known": person.known,
+            "records": [_record_object(record) for record in person.records],
             "not_before": iso(person.not_before_s or None),
             "created": iso(made_ms / 1000 if made_ms else None),
             "never": [ledger_words(what) for what in person.never],
@@ -48,6 +51,12 @@ def person_json(person: Person) -> None:
             "changes": [change_object(change) for change in person.changes],
         }
     )
+
+
+def _record_object(record: LinkedRecord) -> dict[str, Any]:
+    data = record.data or {}
+    mapped = {words: data.get(part) for part, words in PARTS.items()} if record.data else None
+    return {**asdict(record), "data": mapped}
 
 
 def person_words(person: Person, *, now_s: float) -> None:

@@ -56,6 +56,7 @@ SKIPPED = {
     "opted_out": "opted out in the source",
     "blocked": "with a value that could not be read",
     "never": "barred by the never-ledger",
+    "deleted by hand": "deleted by hand in FluenzR",
     "gone": "gone from the source",
 }
 

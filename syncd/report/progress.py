@@ -13,6 +13,8 @@ from syncd.watch import Nobody, Watch
 PHASES = {
     "read": "reading the source",
     "list": "listing FluenzR",
+    "opt-outs": "reading FluenzR's opt-outs",
+    "settle": "waiting until lost requests have settled",
     "check": "reading back",
     "upload": "sending",
 }

@@ -5,7 +5,7 @@ expected answer confirms it; anything else is read back (`absorb`, `absent`) bef
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,8 @@ DOUBT_S = (
 REFUSED_S = 3600  # the first back-off after a refusal in FluenzR's own words
 BACKOFF_S_MAX = 24 * 3600
 
+NOTHING_KNOWN: frozenset[str] = frozenset()
+
 PERSON = """
 SELECT c.*, EXISTS(SELECT 1 FROM record r WHERE r.cid=c.cid AND r.skip='blocked') AS blocked FROM contact c
 """
@@ -32,11 +34,16 @@ SELECT c.*, EXISTS(SELECT 1 FROM record r WHERE r.cid=c.cid AND r.skip='blocked'
 def person(state: State, cid: int) -> Person | None:
     """One contact, with what the ledger says of it."""
     row = state.one(PERSON + " WHERE c.cid=?", cid)
-    return None if row is None else person_of(state, row)
+    return None if row is None else _person(row, ledger.of_contact(state, cid))
 
 
-def person_of(state: State, row: sqlite3.Row) -> Person:
-    """The same from a row of PERSON."""
+def people_of(state: State, rows: Sequence[sqlite3.Row]) -> list[Person]:
+    """The same from rows of PERSON, a few hundred at a time."""
+    never = ledger.of_contacts(state, {row["cid"]: row["email"] for row in rows})
+    return [_person(row, never.get(row["cid"], NOTHING_KNOWN)) for row in rows]
+
+
+def _person(row: sqlite3.Row, never: frozenset[str]) -> Person:
     return Person(
         cid=row["cid"],
         email=row["email"],
@@ -48,7 +55,7 @@ def person_of(state: State, row: sqlite3.Row) -> Person:
         want=load(row["want"]),
         sent=load(row["sent"]) or EMPTY,
         move_to=row["move_to"],
-        never=ledger.of_contact(state, row["cid"]),
+        never=never,
         tries=row["tries"],
         blocked=bool(row["blocked"]),
     )
@@ -81,7 +88,7 @@ def mark(
     how: Mark,
     *,
     joins: Iterable[int] = (),
-    mails: Iterable[int] = (),
+    mails: Sequence[int] = (),
     tags: Iterable[str] = (),
     body: Mapping[str, Any] | None = None,
 ) -> None:
@@ -97,7 +104,8 @@ def mark(
         how.kind, how.server_ms, how.now_s, claimed.dump(),
         None if body is None else orjson.dumps(body).decode(), who.cid,
     )  # fmt: skip
-    ledger.claim(state, who.cid, who.email, mails)
+    if mails:
+        ledger.claim(state, who.cid, who.email, mails)
 
 
 def answered(state: State, cids: Iterable[int]) -> None:
@@ -131,14 +139,15 @@ def confirm_created(
     rid: None after a bulk, which tells no ids; it stays unknown until it is needed.
     """
     state.write(
-        "UPDATE contact SET state='ok',status='active',todo=0,"
-        "origin=CASE WHEN inflight_at IS NOT NULL AND ?1 IS NOT NULL THEN 'created' ELSE 'adopted' END,"
-        "made_from=inflight_at,made=?1 WHERE cid=?2",
-        made_ms, cid,
+        "UPDATE contact SET state='ok',status='active',todo=0,sent=?1,inflight=NULL,unsettled=0,err=NULL,tries=0,wrote_run=?2,"
+        "origin=CASE WHEN inflight_at IS NOT NULL AND ?3 IS NOT NULL THEN 'created' ELSE 'adopted' END,"
+        "made_from=inflight_at,made=?3 WHERE cid=?4",
+        sent.dump(), run, made_ms, cid,
     )  # fmt: skip
     if rid is not None:
         state.write("UPDATE OR IGNORE contact SET rid=? WHERE cid=?", rid, cid)
-    confirm(state, cid, sent, run=run)
+    if sent.groups:
+        ledger.confirm(state, cid)
 
 
 def set_email(state: State, cid: int, email: str) -> None:

@@ -256,6 +256,15 @@ def _link_one(state: State, rowno: int, undecided: set[int]) -> None:
             state.write("UPDATE contact SET touch=1 WHERE cid=?", row["cid"])
         case Link.JOIN | Link.JOIN_LATER if target != row["cid"]:
             unlink(*move, target)
+        case Link.NEW if (
+            row["cid"] is None
+        ):  # the common case of a first load: nothing to carry along
+            state.write(
+                "UPDATE record SET cid=?,dirty=0 WHERE rowno=?",
+                new_contact(state, row["email"]),
+                rowno,
+            )
+            return
         case Link.NEW:
             unlink(*move, new_contact(state, row["email"]))
         case Link.MOVE:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from syncd.core.person import Payload, Person
-from syncd.state.contacts import PERSON, person_of
+from syncd.state.contacts import PERSON, people_of
 from syncd.state.store import State
 
 CHUNK_ROWS = 1000  # due contacts that are loaded at a time
@@ -39,8 +39,7 @@ def due(state: State, which: Filter, *, now_s: int, only_stepped: bool) -> Itera
     query, last = DUE.format(person=PERSON, where=where), 0
     while True:
         rows = state.rows(query, now_s, last, CHUNK_ROWS)
-        for row in rows:
-            yield person_of(state, row)
+        yield from people_of(state, rows)
         if len(rows) < CHUNK_ROWS:
             return
         last = rows[-1]["cid"]
@@ -93,7 +92,9 @@ def row(state: State, cid: int) -> sqlite3.Row | None:
 
 def wanted_groups(state: State) -> set[int]:
     """gid of every group that a waiting contact wants."""
-    rows = state.rows("SELECT DISTINCT j.value FROM contact c, json_each(c.want,'$.g') j WHERE c.todo=1")
+    rows = state.rows(
+        "SELECT DISTINCT j.value FROM contact c, json_each(c.want,'$.g') j WHERE c.todo=1"
+    )
     return {r[0] for r in rows}
 
 

@@ -11,7 +11,7 @@ from typing import Self
 
 from syncd.core.change import Change
 from syncd.core.person import Person, load
-from syncd.state.contacts import PERSON, person_of
+from syncd.state.contacts import PERSON, people_of
 from syncd.state.links import TOUCHED_BEFORE
 from syncd.state.reads import Read, SyncRow
 from syncd.state.store import State
@@ -52,8 +52,7 @@ def touched(state: State) -> Iterator[tuple[Person, Person | None, bool]]:
     """Contacts that the step has touched: as they are now, as they were before, and whether FluenzR was known to have them."""
     last = 0
     while rows := state.rows(TOUCHED, last, CHUNK_ROWS):
-        for row in rows:
-            person = person_of(state, row)
+        for row, person in zip(rows, people_of(state, rows), strict=True):
             known = row["want_before"] is not None and row["state"] == "ok"
             yield person, _before(person, row), known
         last = rows[-1]["cid"]
@@ -159,6 +158,5 @@ def pending(state: State, sync: SyncRow) -> Iterator[Person]:
     state.db.execute(STEPPED)
     last = 0
     while rows := state.rows(PENDING, sync.sync, last, CHUNK_ROWS):
-        for row in rows:
-            yield person_of(state, row)
+        yield from people_of(state, rows)
         last = rows[-1]["cid"]

@@ -36,8 +36,8 @@ from syncd.connector import (
 )
 from syncd.errors import SourceError, SyncdError
 
-SECRET = "planted-7c1f0e3c"  # noqa: S105  made up; searched for in everything that a connector shows
-SECRET_REFERENCE = "env:SYNCD_SUITE_SECRET"  # what a connector under test is given as its secret
+SECRET = "planted-7c1f0e3c"  # noqa: S105  made up; searched for in all that a connector shows
+SECRET_REFERENCE = "env:SYNCD_SUITE_SECRET"  # noqa: S105  what connectors under test are given
 FREED_S_MAX = 5  # a server in the same process needs a moment to see that a connection is closed
 UNKNOWN = "no_such_option"
 
