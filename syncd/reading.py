@@ -78,8 +78,15 @@ def read(state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, wat
     cursor = None if full or due_full or not same_mapping else sync.cursor
     prepare_stage(state)
     watch.phase(feed.name, "read", sync.read_count)
+    broken: SourceError | None = None
     with state.tx(scratch_only=True):
-        found = _Reading(state, sync, feed, watch).take(cursor)
+        reading = _Reading(state, sync, feed, watch)
+        try:
+            found = reading.take(cursor)
+        except SourceError as error:
+            broken = error  # what was read until then stays on the stage: it may say who opted out
+    if broken is not None:
+        raise broken
     found.token = token
     return found
 
@@ -106,6 +113,9 @@ class _Reading:
                     self._other(event)
         except DuplicateKey as error:
             raise self._with_first_place(error, fields) from None
+        except SourceError:
+            self._walk.flush()
+            raise
         finally:
             self._walk.close()
             close = getattr(events, "close", None)

@@ -94,7 +94,9 @@ class House:
                 name: {"source": name, "fields": FIELDS, **table} for name, table in tables.items()
             },
         }
-        (self.folder / "config.toml").write_text(tomlkit.dumps(document))
+        file = self.folder / "config.toml"
+        file.write_text(tomlkit.dumps(document))
+        self.settings = config.load(file)
 
     def write(self, *rows: Row, source: str = "people") -> None:
         """What the source holds from now on."""
@@ -131,9 +133,8 @@ class House:
 
     def sync_all(self, *names: str, **order: Any) -> list[SyncResult]:
         """One run; every sync's result. The books balance, and only a failed run has an error."""
-        settings = config.load(self.folder / "config.toml")
         results = run.sync(
-            settings, run.Order(names=names, **order), clock=self.clock, watch=Nobody()
+            self.settings, run.Order(names=names, **order), clock=self.clock, watch=Nobody()
         )
         for result in results:
             assert result.missing() == 0, result
@@ -142,10 +143,10 @@ class House:
 
     def plan(self, *names: str, **order: Any) -> tuple[PlanResult, list[Change]]:
         """What would happen; it sends nothing and leaves no trace."""
-        settings, changes = config.load(self.folder / "config.toml"), list[Change]()
+        changes = list[Change]()
         before, writes = self.tables(), self.sandbox.writes()
         results = run.plan(
-            settings,
+            self.settings,
             run.Order(names=names, **order),
             clock=self.clock,
             watch=Nobody(),
@@ -215,6 +216,8 @@ class House:
 def house_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     """An empty house. Every fault that a test has ordered must have happened by its end."""
     monkeypatch.setenv("SYNCD_TEST_KEY", KEY)
+    # Nothing here speaks TLS, and reading the machine's certificates is a third of a small run.
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     clock = FakeClock()
     with Sandbox(clock=clock, faults=Faults()).serve() as sandbox:
         yield House(tmp_path, sandbox, clock)

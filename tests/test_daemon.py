@@ -24,7 +24,7 @@ from syncd.core.due import first_start_s
 from syncd.core.schedule import Cron, Every, parse_schedule
 from syncd.daemon import next_cron_s, trigger
 from syncd.sandbox import Rule, Sandbox
-from syncd.sandbox.faults import Act
+from syncd.sandbox.faults import SLOW_S_MAX, Act, Slow
 from syncd.state.store import hold
 
 SYNCD = Path(sys.executable).with_name("syncd")
@@ -383,6 +383,22 @@ def test_request_that_hangs_does_not_keep_the_daemon(
     assert (code, seconds < 5) == (0, True)
     with hold(tmp_path / "syncd.db", wait_s=0.0, clock=SystemClock()):
         pass  # the lock is free: StateBusy otherwise
+
+
+def test_bulk_request_that_lasts_does_not_keep_the_daemon(
+    sandbox: Sandbox, start: Callable[[], Service]
+) -> None:
+    """Its thread cannot be interrupted: the process leaves without it, before the answer comes."""
+    slow = Rule(name="slow", effect=Slow(seconds=SLOW_S_MAX), path="/contacts/bulk")
+    sandbox.faults.add(slow)
+    service = start()
+    while not sandbox.faults.fired["slow"]:
+        assert service.process.poll() is None
+        service.heard_within(0.02)
+    code, seconds = service.end()
+    assert code == 0
+    assert seconds < SLOW_S_MAX - 0.5
+    assert json.loads(service.log[-1])["left_in_flight"] is True
 
 
 def test_stop_in_the_middle_of_a_run_loses_nothing_and_repeats_nothing(

@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -47,7 +48,7 @@ class RawServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
-            self.requests.append(connection.recv(65536))
+            self.requests.append(whole_request(connection))
             self._script(connection)
 
     def close(self) -> None:
@@ -55,6 +56,18 @@ class RawServer:
         self._listener.close()
         for thread in self._threads:
             thread.join()
+
+
+def whole_request(connection: socket.socket) -> bytes:
+    """Head and body, so that closing resets nothing; or a TLS greeting, which is neither."""
+    got = b""
+    while True:
+        part = connection.recv(65536)
+        got += part
+        head, end, body = got.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        if not part or got[:1] == b"\x16" or (end and len(body) >= int(length[1] if length else 0)):
+            return got
 
 
 @contextmanager
@@ -209,9 +222,12 @@ def test_a_body_comes_whole_or_not_at_all(answer: bytes, body: bytes, fault: str
     [(b"", "without an answer"), (b"SSH-2.0-OpenSSH_9.6\r\n", "not HTTP")],
 )
 def test_what_broke_after_it_was_sent_may_have_arrived(bytes_back: bytes, words: str) -> None:
-    with serving(bytes_back) as server, client(server.port) as http:
-        with pytest.raises(NoAnswer, match=words) as caught:
-            http.send("POST", "/contacts", body=b"{}")
+    with (
+        serving(bytes_back) as server,
+        client(server.port) as http,
+        pytest.raises(NoAnswer, match=words) as caught,
+    ):
+        http.send("POST", "/contacts", body=b"{}")
     assert caught.value.sent
 
 
@@ -224,9 +240,12 @@ def test_nothing_was_sent_without_a_connection() -> None:
 
 
 def test_nothing_was_sent_without_tls() -> None:
-    with serving(OK) as server, client(server.port, scheme="https") as http:
-        with pytest.raises(NoAnswer, match="TLS failed") as caught:
-            http.send("POST", "/contacts", body=b"{}")
+    with (
+        serving(OK) as server,
+        client(server.port, scheme="https") as http,
+        pytest.raises(NoAnswer, match="TLS failed") as caught,
+    ):
+        http.send("POST", "/contacts", body=b"{}")
     assert not caught.value.sent
 
 

@@ -176,12 +176,13 @@ def update_many(session: Session, updates: Sequence[Update]) -> Job:
             image = {"f": update.fields, "c": update.custom_fields}
             contacts.mark(session.state, update.person, how, body=image)
     session.sent += 1
-    rows = [update_body(update, clears_with=session.clears_with) for update in updates]
+    clears_with = session.clears_with
+    rows = [update_body(update, clears_with=clears_with) for update in updates]
     answer = yield from _ask_bulk(
         session, people, encode({"contacts": rows, "onDuplicate": "update"}), refuse_last=False
     )
     if isinstance(answer, Refused):
-        yield from _halve_update(session, updates, answer)
+        yield from _halve_update(session, updates, answer, clears_with=clears_with)
         return
     if answer is None:
         return
@@ -190,24 +191,32 @@ def update_many(session: Session, updates: Sequence[Update]) -> Job:
         # Somebody was deleted or renamed by hand, and the request has made a new contact: read each.
         _leave_in_doubt(session, people)
         return
+    again: list[Update] = []
     with session.state.tx():
         for place, update in enumerate(updates):
-            if place in bad:
-                contacts.unmark(session.state, update.person)
-                session.refuse(update.person.cid, bad[place])
-            else:
+            if place not in bad:
                 updated(session, update)
+                continue
+            contacts.unmark(session.state, update.person)
+            if clears_with is None and _clears(update):
+                again.append(update)
+            else:
+                session.refuse(update.person.cid, bad[place])
+    if again:
+        session.null_refused()
+        yield from update_many(session, again)
     session.watch.advance(len(people), detail=session.budget())
 
 
-def _halve_update(session: Session, updates: Sequence[Update], error: Refused) -> Job:
+def _halve_update(
+    session: Session, updates: Sequence[Update], error: Refused, *, clears_with: Any
+) -> Job:
     if len(updates) > 1:
         half = len(updates) // 2
         yield from update_many(session, updates[:half])
         yield from update_many(session, updates[half:])
-    elif session.clears_with is None and _clears(updates[0]):
-        # How a field is cleared is not documented [?]: null was refused, so an empty string is tried.
-        session.clears_with = ""
+    elif clears_with is None and _clears(updates[0]):
+        session.null_refused()
         yield from update_many(session, updates)
     else:
         with session.state.tx():
@@ -226,7 +235,8 @@ def update_one(session: Session, update: Update) -> Job:
     with session.state.tx():
         contacts.mark(session.state, person, session.mark("field"))
     session.sent += 1
-    body = encode(update_body(update, clears_with=session.clears_with, email=False))
+    clears_with = session.clears_with
+    body = encode(update_body(update, clears_with=clears_with, email=False))
     try:
         yield lambda: session.api.update(rid, body)
     except NOT_SENT:
@@ -237,8 +247,8 @@ def update_one(session: Session, update: Update) -> Job:
     except Refused as error:
         with session.state.tx():
             contacts.unmark(session.state, person)
-        if session.clears_with is None and _clears(update):
-            session.clears_with = ""
+        if clears_with is None and _clears(update):
+            session.null_refused()
             yield from update_one(session, update)
         else:
             with session.state.tx():

@@ -72,6 +72,13 @@ class Session:
             )
         self.bulk_missing = True
 
+    def null_refused(self) -> None:
+        """How a field is cleared is not documented [?]: null was refused, so an empty string it is, from now on."""
+        self.clears_with = ""
+        with self.state.tx():
+            known = self.state.meta("probe") or {}
+            self.state.set_meta("probe", {**known, "clearing": "empty_string"})
+
     @property
     def one_by_one(self) -> bool:
         """Whether contacts are sent singly."""
