@@ -25,7 +25,7 @@ CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE sync(
   sync INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
-  mapping TEXT,             -- version of the mapping that the fingerprints were made with
+  version TEXT,             -- of the mapping and the source's options at the last promoted read
   token TEXT,               -- the source's own digest at the last promoted read
   cursor TEXT,              -- where the next incremental read goes on
   promoted_at INTEGER,      -- last promotion, epoch seconds; NULL until the first: the "first run"

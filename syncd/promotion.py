@@ -82,7 +82,7 @@ def _apply(
     books.note_gone(state, sync)
     promoted = links.promote(state, sync)
     if not ground.chosen:
-        steps.save_read(state, sync, read, mapping=feed.mapping.version, now_s=session.now_s())
+        steps.save_read(state, sync, read, version=feed.version, now_s=session.now_s())
     links.link(state, ground.rules, undecided)
     links.merge_touched(state, ground.rules, session.groups)
     if not sync.listed and read.read:
@@ -98,7 +98,7 @@ def _apply(
         read_before=sync.read_count,
         full=read.full,
         first_run=sync.promoted_at is None,
-        filter_changed=sync.mapping is not None and sync.mapping != feed.mapping.version,
+        filter_changed=sync.version is not None and sync.version != feed.version,
     )
     return tally, promoted.same
 

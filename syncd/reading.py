@@ -42,6 +42,7 @@ class Feed:
     settings: SyncSettings
     connector: Connector
     mapping: Mapping
+    version: str  # of the mapping and of the source's options: another one forces a full read
 
     @property
     def name(self) -> str:
@@ -69,13 +70,13 @@ def check_names(feed: Feed) -> None:
 
 def read(state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, watch: Watch) -> Read:
     """Read one source into the scratch tables. Raises SourceError, ConfigError: then nothing of it counts."""
-    same_mapping = sync.mapping == feed.mapping.version
+    same_version = sync.version == feed.version
     token = feed.connector.token() if feed.connector.ABILITIES.token else None
-    if token is not None and token == sync.token and same_mapping and not full:
+    if token is not None and token == sync.token and same_version and not full:
         prepare_stage(state)
         return tally_all_same(state, sync)
     due_full = sync.full_at is None or now_s - sync.full_at >= feed.settings.full_every_s
-    cursor = None if full or due_full or not same_mapping else sync.cursor
+    cursor = None if full or due_full or not same_version else sync.cursor
     prepare_stage(state)
     watch.phase(feed.name, "read", sync.read_count)
     broken: SourceError | None = None

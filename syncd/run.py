@@ -8,6 +8,7 @@ Every commit point is in `state`; a run that is killed anywhere goes on with the
 """
 
 import contextlib
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -130,7 +131,10 @@ def _named(settings: Settings, names: tuple[str, ...]) -> list[SyncSettings]:
 def _feed(settings: Settings, sync: SyncSettings) -> Feed:
     source = settings.sources[sync.source]
     connector = registry.load(source.connector)(source.validated, Context(folder=settings.folder))
-    return Feed(sync, connector, compile_mapping(sync.rules()))
+    mapping = compile_mapping(sync.rules())
+    options = repr((source.connector, sorted(source.options.items())))
+    version = hashlib.blake2b(f"{mapping.version}{options}".encode(), digest_size=16).hexdigest()
+    return Feed(sync, connector, mapping, version)
 
 
 class _Run:

@@ -379,6 +379,8 @@ def test_request_that_hangs_does_not_keep_the_daemon(
             service.heard_within(0.5)  # what was said before
             # Three ticks of the main thread: only progress feeds the watchdog, and there is none.
             assert service.heard_within(3.0) == []
+            # It fell due again meanwhile, and was not started twice.
+            assert service.logged("sync.skipped")["sync"] == "people"
             code, seconds = service.end()
     assert (code, seconds < 5) == (0, True)
     with hold(tmp_path / "syncd.db", wait_s=0.0, clock=SystemClock()):

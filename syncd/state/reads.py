@@ -26,7 +26,7 @@ class SyncRow:
 
     sync: int
     name: str
-    mapping: str | None
+    version: str | None
     token: str | None
     cursor: str | None
     promoted_at: int | None
@@ -50,7 +50,7 @@ def sync_row(state: State, name: str) -> SyncRow:
     """The row of a sync, made at its first mention (inside a transaction)."""
     state.write("INSERT OR IGNORE INTO sync(name) VALUES(?)", name)
     row = state.one(
-        "SELECT sync,name,mapping,token,cursor,promoted_at,full_at,completed_at,read_count,listed"
+        "SELECT sync,name,version,token,cursor,promoted_at,full_at,completed_at,read_count,listed"
         " FROM sync WHERE name=?",
         name,
     )

@@ -87,12 +87,12 @@ def confirmed_count(state: State, sync: SyncRow) -> int:
     return count
 
 
-def save_read(state: State, sync: SyncRow, read: Read, *, mapping: str, now_s: int) -> None:
+def save_read(state: State, sync: SyncRow, read: Read, *, version: str, now_s: int) -> None:
     """The read is the known one now: its cursor and token are saved in the transaction that promotes it."""
     state.write(
-        "UPDATE sync SET mapping=?,token=?,cursor=coalesce(?,cursor),promoted_at=?,"
+        "UPDATE sync SET version=?,token=?,cursor=CASE WHEN ? THEN ? ELSE coalesce(?,cursor) END,promoted_at=?,"
         "full_at=CASE WHEN ? THEN ? ELSE full_at END, read_count=CASE WHEN ? THEN ? ELSE read_count END WHERE sync=?",
-        mapping, read.token, read.cursor, now_s, read.full, now_s, read.full, read.read, sync.sync,
+        version, read.token, read.full, read.cursor, read.cursor, now_s, read.full, now_s, read.full, read.read, sync.sync,
     )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def test_each_limit_says_in_words_and_numbers_what_it_holds(
 
 def test_a_changed_filter_is_named_when_something_is_held() -> None:
     assert said(enrolled=500, enrolments={"Drip": 500}, filter_changed=True)[-1].startswith(
-        "The mapping or the filter"
+        "The mapping, the filter"
     )
     assert said(filter_changed=True) == []
 

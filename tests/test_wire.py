@@ -1,0 +1,277 @@
+"""One request: pacing, 429, retries, the server's clock, and stopping; against real servers, on a fake clock."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
+
+import orjson
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from syncd import wire
+from syncd.clock import Clock, SystemClock
+from syncd.errors import ConfigError, Interrupted, Refused, Throttled, Unanswered
+from syncd.fluenzr import FluenzR
+from syncd.sandbox import Faults, Quirks, Rule, Sandbox
+from syncd.sandbox.faults import Act, Page, Status, Throttle
+from syncd.testing.clock import START_S, FakeClock
+
+KEY = "flz_sk_" + "k" * 32
+BODY = b'{"email":"ann@example.com"}'
+GOOD = {"success": True, "data": {"id": "con_1", "email": "ann@example.com"}}
+THREADS = 16
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def client(url: str, clock: Clock, *, share: float = 0.9, key: str = KEY) -> FluenzR:
+    return FluenzR(key, base_url=url, clock=clock, share=share, timeout_s=5.0)
+
+
+def served(httpserver: HTTPServer, *answers: Response) -> str:
+    """One answer after the other to whatever is asked; the last one for ever. Returns the base URL."""
+    left = list(answers)
+
+    def handler(_: Request) -> Response:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    httpserver.expect_request("/v1/contacts").respond_with_handler(handler)
+    return httpserver.url_for("/v1")
+
+
+def good(**headers: str) -> Response:
+    return Response(
+        orjson.dumps(GOOD), 201, {name.replace("_", "-"): v for name, v in headers.items()}
+    )
+
+
+def too_many(**headers: str) -> Response:
+    return Response("slow down", 429, {name.replace("_", "-"): v for name, v in headers.items()})
+
+
+# 429
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({"Retry_After": "7"}, 7.0),
+        ({"Retry_After": formatdate(START_S + 30, usegmt=True)}, 30.0),
+        ({"X_RateLimit_Reset": str(int(START_S) + 20)}, 21.0),
+        ({"X_RateLimit_Reset": str(int(START_S) * 1000 + 20_000)}, 21.0),
+        ({"X_RateLimit_Reset": "20"}, 21.0),
+        ({"X_RateLimit_Reset": "soon", "Retry_After": "later"}, 10.0),
+        ({}, 10.0),
+    ],
+)
+def test_429_waits_as_told_and_sends_again(
+    httpserver: HTTPServer, clock: FakeClock, headers: dict[str, str], wait_s: float
+) -> None:
+    date = formatdate(START_S, usegmt=True)  # the server's own; werkzeug adds none then
+    url = served(httpserver, too_many(Date=date, **headers), good(Date=date))
+    with client(url, clock) as fluenzr:
+        assert fluenzr.create(BODY).contact.id == "con_1"
+        assert clock.monotonic_s() == pytest.approx(wait_s)
+        assert (fluenzr.requests, fluenzr.throttled) == (2, 1)
+    assert [request.get_data() for request, _ in httpserver.log] == [BODY, BODY]
+
+
+def test_429_again_and_again_ends_in_throttled(httpserver: HTTPServer, clock: FakeClock) -> None:
+    with client(served(httpserver, too_many(Retry_After="2")), clock) as fluenzr:
+        with pytest.raises(Throttled) as caught:
+            fluenzr.create(BODY)
+        assert fluenzr.requests == fluenzr.throttled == wire.THROTTLED_ATTEMPTS_MAX
+    assert not isinstance(caught.value, Refused | Unanswered)
+
+
+def test_a_wait_beyond_our_patience_is_not_begun(httpserver: HTTPServer, clock: FakeClock) -> None:
+    with client(served(httpserver, too_many(Retry_After="3000")), clock) as fluenzr:
+        for _ in range(2):  # whoever comes next does not wait either
+            with pytest.raises(Throttled, match="3000 seconds"):
+                fluenzr.create(BODY)
+        assert fluenzr.requests == 1
+        assert clock.monotonic_s() == 0.0
+
+
+def test_nobody_sends_while_429_says_wait(clock: FakeClock) -> None:
+    throttle = Rule(name="429", effect=Throttle(retry_after_s=20), nth={5})
+    with (
+        Sandbox(clock=clock, faults=Faults(throttle)).serve() as sandbox,
+        client(sandbox.url, clock) as fluenzr,
+    ):
+        create_all(fluenzr, 40)
+        assert sandbox.faults.fired["429"] == 1
+        assert fluenzr.throttled == 1
+        assert fluenzr.requests == 41
+        assert len(sandbox.account.contacts_by_email()) == 40
+        assert clock.monotonic_s() == pytest.approx(20.0)
+
+
+# the whole limiter, over HTTP
+
+
+def create_all(fluenzr: FluenzR, count: int) -> None:
+    def create(number: int) -> None:
+        fluenzr.create(orjson.dumps({"email": f"p{number}@example.com"}))
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(create, range(count)))
+
+
+@pytest.mark.parametrize("window", ["fixed", "sliding"])
+@pytest.mark.parametrize("start_s", [START_S, START_S + 31.7])
+def test_1500_creates_take_what_the_limit_asks_and_draw_no_429(window: str, start_s: float) -> None:
+    clock = FakeClock(start_s)
+    with (
+        Sandbox(clock=clock, window=window).serve() as sandbox,
+        client(sandbox.url, clock) as fluenzr,
+    ):
+        create_all(fluenzr, 1500)
+        assert (fluenzr.requests, fluenzr.throttled, sandbox.throttled) == (1500, 0, 0)
+        # 900 at once, 600 a window later; at least nine tenths of what our share allows
+        assert 60.0 <= clock.monotonic_s() <= 1500 / (900 * 0.9) * 60.0
+
+
+@pytest.mark.parametrize("window", ["fixed", "sliding"])
+def test_another_user_who_takes_half_of_the_window_costs_no_more_than_what_is_in_flight(
+    window: str, clock: FakeClock
+) -> None:
+    sandbox = Sandbox(clock=clock, window=window)
+    taken = Act(action=lambda: sandbox.consume(500))
+    sandbox.faults.add(Rule(name="another user", effect=taken, nth={1, 700, 1300}))
+    with sandbox.serve(), client(sandbox.url, clock) as fluenzr:
+        create_all(fluenzr, 1500)
+        assert sandbox.faults.fired["another user"] == 3
+        assert fluenzr.throttled <= THREADS
+        assert len(sandbox.account.contacts_by_email()) == 1500
+        assert clock.monotonic_s() <= 5 * 60.0
+
+
+def test_budget_counts_what_is_left(clock: FakeClock) -> None:
+    with (
+        Sandbox(clock=clock, limit=100).serve() as sandbox,
+        client(sandbox.url, clock) as fluenzr,
+    ):
+        create_all(fluenzr, 30)
+        assert (fluenzr.budget().limit, fluenzr.budget().remaining) == (100, 60)
+
+
+# retries
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [Status(status=503, applied=False), Page(applied=True), Status(status=500, applied=True)],
+)
+def test_reads_are_tried_again_and_writes_are_not(effect: Status | Page, clock: FakeClock) -> None:
+    faults = Faults(Rule(name="trouble", effect=effect))
+    with (
+        Sandbox(clock=clock, faults=faults).serve() as sandbox,
+        client(sandbox.url, clock) as fluenzr,
+    ):
+        with pytest.raises(Unanswered):
+            fluenzr.create(BODY)
+        assert (fluenzr.requests, clock.monotonic_s()) == (1, 0.0)
+        with pytest.raises(Unanswered):
+            fluenzr.groups()
+        assert fluenzr.requests == 1 + wire.GET_ATTEMPTS_MAX
+        assert clock.monotonic_s() == pytest.approx(1 + 2 + 4 + 8)
+
+
+def test_a_read_succeeds_as_soon_as_one_answer_is_good(clock: FakeClock) -> None:
+    faults = Faults(Rule(name="trouble", effect=Status(status=502, applied=False), times=2))
+    with (
+        Sandbox(clock=clock, faults=faults).serve() as sandbox,
+        client(sandbox.url, clock) as fluenzr,
+    ):
+        assert fluenzr.groups() == []
+        assert fluenzr.requests == 3
+
+
+# the server's clock
+
+
+def test_server_time_is_a_lower_bound_that_goes_on_without_answers(clock: FakeClock) -> None:
+    clock.advance_s(0.75)
+    with (
+        Sandbox(clock=clock, quirks=Quirks(clock_ahead_s=3600.0)).serve() as sandbox,
+        client(sandbox.url, clock) as fluenzr,
+    ):
+        assert fluenzr.server_time_ms() is None
+        assert fluenzr.create(BODY).date_ms == int(START_S + 3600) * 1000
+        assert fluenzr.server_time_ms() == int(START_S + 3600) * 1000
+        clock.advance_s(10.0)
+        assert fluenzr.server_time_ms() == int(START_S + 3610) * 1000
+
+
+def test_without_a_date_nothing_is_claimed(clock: FakeClock) -> None:
+    with (
+        Sandbox(clock=clock, quirks=Quirks(date_header=False)).serve() as sandbox,
+        client(sandbox.url, clock) as fluenzr,
+    ):
+        assert fluenzr.create(BODY).date_ms is None
+        assert fluenzr.server_time_ms() is None
+
+
+# stopping
+
+
+def test_a_stop_ends_every_wait(httpserver: HTTPServer) -> None:
+    clock, refused = SystemClock(), threading.Event()
+
+    def handler(_: Request) -> Response:
+        refused.set()
+        return too_many(Retry_After="500")
+
+    httpserver.expect_request("/v1/contacts").respond_with_handler(handler)
+    with client(httpserver.url_for("/v1"), clock) as fluenzr, ThreadPoolExecutor(4) as threads:
+        waiting = [threads.submit(fluenzr.create, BODY) for _ in range(4)]
+        assert refused.wait(5.0)
+        clock.stop()
+        assert [type(one.exception(5.0)) for one in waiting] == [Interrupted] * 4
+        assert fluenzr.requests == 1
+
+
+def test_after_a_stop_nothing_is_sent(clock: FakeClock) -> None:
+    with Sandbox(clock=clock).serve() as sandbox, client(sandbox.url, clock) as fluenzr:
+        clock.stop()
+        for ask in (fluenzr.groups, lambda: fluenzr.create(BODY)):
+            with pytest.raises(Interrupted):
+                ask()
+        assert not sandbox.requests
+
+
+# the key
+
+
+@pytest.mark.parametrize("key", ["", "flz_sk_a\nX-Admin: 1", "flz sk", "flz_sk_é", "\u200bflz"])
+def test_a_key_that_is_none_is_refused_without_repeating_it(key: str, clock: FakeClock) -> None:
+    with pytest.raises(ConfigError) as caught:
+        client("http://127.0.0.1:1/v1", clock, key=key)
+    assert caught.value.place == "fluenzr.api_key"
+    assert not key or key not in str(caught.value)
+
+
+def test_no_error_holds_the_key_or_an_address(clock: FakeClock) -> None:
+    quirks = Quirks(read_only_key=True)
+    asked: list[Callable[[FluenzR], object]] = [
+        lambda fluenzr: fluenzr.create(BODY),
+        lambda fluenzr: fluenzr.delete("con_1"),
+        lambda fluenzr: fluenzr.find("ann@example.com"),
+        lambda fluenzr: fluenzr.contact("con_1"),
+    ]
+    faults = Faults(Rule(name="trouble", effect=Page(applied=False), method="GET"))
+    with (
+        Sandbox(clock=clock, quirks=quirks, faults=faults).serve() as sandbox,
+        client(sandbox.url, clock) as fluenzr,
+    ):
+        for ask in asked:
+            with pytest.raises(Exception, match="at 127.0.0.1") as caught:
+                ask(fluenzr)
+            assert KEY not in str(caught.value)
+            assert "ann" not in str(caught.value).replace("cannot", "")
