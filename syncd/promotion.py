@@ -27,6 +27,7 @@ class Step:
 
     trips: list[str] = field(default_factory=list)  # what each guard says; not empty: held
     held: int = 0  # people whose change is held
+    held_fates: dict[str, int] = field(default_factory=dict)  # records, in the book where they stand
     same: int = 0  # records that mean the same as before
     struck: int = 0  # records of forgotten people
 
@@ -55,10 +56,11 @@ def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
                 approved = runs.approvals(state, sync.name)
                 _count(ground, sync, tally, approved, book)
                 step.trips = judge(tally, ground.limits)
+                books.note_candidates(state, sync)
                 if step.trips:
+                    step.held_fates = books.held_fates(state, sync)
                     raise _HeldBackError
                 runs.release_held(state, sync.name)
-                books.note_candidates(state, sync)
                 steps.note_stepped(state)
         except _HeldBackError:
             session.groups.load()
@@ -116,6 +118,7 @@ def _count(
             continue
         digest = digest_of(change)
         book.add(change, digest)
+        steps.note_changing(state, person.cid)
         if digest in approved:
             tally.gone_approved += int(todo.delete or todo.removal)
             continue

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from syncd import registry
 from syncd.clock import Clock
@@ -85,6 +85,7 @@ class _Part:
     read: Read | None = None
     same: int = 0  # changed records that mean the same after mapping
     struck: int = 0  # records of forgotten people
+    held_fates: dict[str, int] = field(default_factory=dict)
     ended: bool = False  # failed or held: nothing more happens to it in this run
 
 
@@ -225,6 +226,7 @@ class _Run:
             if not part.read.unchanged_source:
                 step = promote_read(ground, part.row, part.feed, part.read)
                 part.same, part.struck = step.same, step.struck
+                part.held_fates = step.held_fates
                 part.result.trips, part.result.held = step.trips, step.held
                 if step.trips:
                     part.result.status, part.ended = Status.HELD, True
@@ -351,7 +353,7 @@ class _Books:
         if found is None:
             return
         fates = self.unchanged()
-        fates.update(self._held(found) if part.ended else self._done())
+        fates.update(part.held_fates if part.ended else self._done())
         result.read, result.gone = found.read, found.gone
         result.unchanged, result.changed = fates["unchanged"], fates["changed"]
         result.opted_out, result.records_quarantined = fates["opted_out"], fates["quarantined"]
@@ -386,11 +388,6 @@ class _Books:
         fates: Counter[str] = Counter()
         for skip, count in (*found.staged_skipped.items(), *found.gone_skipped.items()):
             fates["held" if skip is None else _fate_of(skip)] += count
-        return fates
-
-    def _held(self, found: Read) -> Counter[str]:
-        fates = self.staged()
-        fates["held"] -= found.passed_over
         return fates
 
     def _done(self) -> Counter[str]:

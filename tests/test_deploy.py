@@ -1,12 +1,15 @@
-"""What stands in deploy/ fits the product: the commands exist, the paths agree, the mail comes when it should."""
+"""What stands in deploy/ and the README fits the product: commands, paths, links, and when mail comes."""
 
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+
+from syncd import config
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 ROOT = DEPLOY.parent
@@ -165,3 +168,22 @@ def test_paths_are_the_same_everywhere() -> None:
     assert "CREDENTIALS_DIRECTORY=/etc/fluenzr-syncd/credentials\n" in CRON.read_text("utf-8")
     for name in ("fluenzr_api_key", CONFIG, "/var/lib/fluenzr-syncd/syncd.db"):
         assert name in (DEPLOY / "README.md").read_text("utf-8")
+
+
+def test_readme_names_commands_and_files_that_exist() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    commands = set(re.findall(r"`syncd ([a-z]+)", text))
+    assert {"init", "check", "plan", "sync", "run"} <= commands
+    assert [name for name in sorted(commands) if not exists(name)] == []
+    links = re.findall(r"\]\((?!https:)([^)]+)\)", text)
+    assert [name for name in links if not (ROOT / name).exists()] == []
+    targets = re.findall(r"^make (\w+)", text, re.MULTILINE)
+    rules = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert set(targets) == {"demo", "test"} <= set(rules)
+
+
+def test_configuration_of_the_readme_is_right(tmp_path: Path) -> None:
+    [block] = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    (tmp_path / "config.toml").write_text(textwrap.dedent("   " + block.lstrip()), "utf-8")
+    settings = config.load(tmp_path / "config.toml")
+    assert list(settings.syncs) == ["customers"]

@@ -68,7 +68,10 @@ def _enrolments(tally: Tally, limits: Limits) -> list[str]:
     limit = allowed(limits.max_enrolments, tally.live_before)
     if tally.enrolled <= limit:
         return []
-    groups = ", ".join(f"{name!r} ({count:,})" for name, count in sorted(tally.enrolments.items()))
+    groups = " and ".join(
+        f"{name!r} ({count:,})" if len(tally.enrolments) > 1 else repr(name)
+        for name, count in sorted(tally.enrolments.items())
+    )
     return [
         f"{tally.enrolled:,} people would join {groups} and be mailed; the limit is {limit:,} (max_enrolments)"
     ]

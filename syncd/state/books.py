@@ -44,6 +44,21 @@ WHERE k.sync=? GROUP BY fate
 """
 
 
+# The same question when the step is held: a record is held where its contact would have changed.
+HELD_FATE = """
+SELECT CASE
+  WHEN k.was='gone' OR r.cid IN (SELECT cid FROM scratch.changing) THEN 'held'
+  WHEN k.was IN ('filtered','address') THEN 'skipped:' || k.was
+  WHEN k.was='opted_out' OR r.skip='opted_out' THEN 'opted_out'
+  WHEN k.was='blocked' OR r.skip='blocked' THEN 'quarantined'
+  WHEN r.rowno IS NULL THEN 'skipped:forgotten'
+  WHEN r.skip IN ('filtered','address') THEN 'skipped:' || r.skip
+  WHEN r.dirty=1 THEN 'held'
+  ELSE 'unchanged' END AS fate, count(*)
+FROM scratch.candidate k LEFT JOIN record r ON r.rowno=k.rowno WHERE k.sync=? GROUP BY fate
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """What a sync has waiting. Counts of people."""
@@ -78,6 +93,11 @@ def note_gone(state: State, sync: SyncRow) -> None:
 def fates(state: State, sync: SyncRow, *, run: int, now_s: int) -> dict[str, int]:
     """What became of the candidates of one sync: fate -> records."""
     return state.pairs(FATE, now_s, run, sync.sync)
+
+
+def held_fates(state: State, sync: SyncRow) -> dict[str, int]:
+    """What becomes of the candidates when the step is held: fate -> records (inside the step's transaction)."""
+    return state.pairs(HELD_FATE, sync.sync)
 
 
 def backlog(state: State, sync: int, *, now_s: int) -> Backlog:

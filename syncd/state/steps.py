@@ -36,6 +36,8 @@ def prepare_touched(state: State) -> None:
     """Empty the table in which merging keeps what the touched contacts wanted before."""
     state.db.execute(TOUCHED_BEFORE)
     state.write("DELETE FROM scratch.touched")
+    state.db.execute("CREATE TABLE IF NOT EXISTS scratch.changing(cid INTEGER PRIMARY KEY)")
+    state.write("DELETE FROM scratch.changing")
 
 
 def moved_contacts(state: State, sync: SyncRow) -> list[int]:
@@ -71,6 +73,11 @@ def touched_groups(state: State) -> set[int]:
         "SELECT DISTINCT j.value FROM scratch.touched t JOIN contact c ON c.cid=t.cid, json_each(c.want,'$.g') j"
     )
     return {row[0] for row in rows}
+
+
+def note_changing(state: State, cid: int) -> None:
+    """The step would change this contact in FluenzR."""
+    state.write("INSERT INTO scratch.changing VALUES(?)", cid)
 
 
 def group_sizes(state: State, sync: SyncRow) -> dict[int, int]:

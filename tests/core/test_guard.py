@@ -34,7 +34,7 @@ def test_an_ordinary_step_passes() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"enrolled": 101, "enrolments": {"Drip": 101}}, "101 people would join 'Drip' (101) and be mailed; the limit is 100"),
+        ({"enrolled": 101, "enrolments": {"Drip": 101}}, "101 people would join 'Drip' and be mailed; the limit is 100"),
         ({"removals": 501}, "501 of 5,000 people would leave the sync; the limit is 500"),
         ({"group_removals": {"VIP": 60}, "group_sizes": {"VIP": 500}}, "60 people would leave the group 'VIP'; the limit is 50"),
         ({"creates": 5001}, "5,001 people would be created; the limit is 5,000"),
