@@ -223,7 +223,7 @@ def _sync(
 def _names(settings: Settings, name: str, sync: SyncSettings) -> Iterator[Finding]:
     """Whether the source has every name that the mapping uses."""
     place = f"sync.{name}.fields"
-    feed = Feed(sync, _connector(settings, sync.source), compile_mapping(sync.rules()))
+    feed = Feed(sync, _connector(settings, sync.source), compile_mapping(sync.rules()), version="")
     abilities = feed.connector.ABILITIES
     try:
         if abilities.fields_known:

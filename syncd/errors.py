@@ -1,22 +1,22 @@
 """Every error that we raise on purpose: its three texts, its effect, its exit code.
 
-    SyncdError                      what happened, why, what to do next; exit code 1
-    |-- UsageError                  the command line is wrong; 2
-    |-- ConfigError                 the configuration is wrong, at `place`; 2
-    |-- StateError                  the state cannot be used; nothing was done; 1
-    |   |-- StateBusy               another process holds it; 5
-    |   `-- StateLost               it was here before and is gone; only `reconcile` and `check` run; 1
-    |-- SourceError                 a read did not complete: it counts as no read; tried again next run; 1
-    |-- Interrupted                 SIGINT or SIGTERM; the run stops between two steps; 130
-    |-- NoAnswer                    an HTTP request without a response; users of `syncd.http` make it theirs
-    `-- FluenzrError                FluenzR did not do what was asked
-        |-- Unanswered              5xx, time-out, reset, garbage: it may or may not have been applied
-        |-- Refused                 400, 413, 422: definitely not applied
-        |   |-- NotFound            404
-        |   |-- NotSupported        405 (and 404 on an endpoint that some accounts lack)
-        |   `-- Conflict            409: the address is taken
-        |-- Throttled               429 until our patience ended: definitely not applied; ends the run
-        `-- AccessDenied            401, 403: definitely not applied; ends the run
+SyncdError                      what happened, why, what to do next; exit code 1
+|-- UsageError                  the command line is wrong; 2
+|-- ConfigError                 the configuration is wrong, at `place`; 2
+|-- StateError                  the state cannot be used; nothing was done; 1
+|   |-- StateBusy               another process holds it; 5
+|   `-- StateLost               it was here before and is gone; only `reconcile` and `check` run; 1
+|-- SourceError                 a read did not complete: it counts as no read; tried again next run; 1
+|-- Interrupted                 SIGINT or SIGTERM; the run stops between two steps; 130
+|-- NoAnswer                    an HTTP request without a response; users of `syncd.http` make it theirs
+`-- FluenzrError                FluenzR did not do what was asked
+    |-- Unanswered              5xx, time-out, reset, garbage: it may or may not have been applied
+    |-- Refused                 400, 413, 422: definitely not applied
+    |   |-- NotFound            404
+    |   |-- NotSupported        405 (and 404 on an endpoint that some accounts lack)
+    |   `-- Conflict            409: the address is taken
+    |-- Throttled               429 until our patience ended: definitely not applied; ends the run
+    `-- AccessDenied            401, 403: definitely not applied; ends the run
 """
 
 from typing import ClassVar

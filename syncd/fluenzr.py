@@ -214,7 +214,7 @@ class FluenzR:
             "POST",
             f"/groups/{_part(group_id)}/contacts",
             _list("contactIds", contact_ids),
-            lambda reply: Receipt(reply.date_ms, None),
+            _all_added,
             optional=True,
         )
 
@@ -252,6 +252,13 @@ def _same(data: Any, contact_id: str) -> Contact:
     if contact.id != contact_id:
         raise ShapeError("another contact came than the one asked for")
     return contact
+
+
+def _all_added(reply: Reply) -> Receipt:
+    """The answer's shape is [?]; one that lists errors, as that of campaigns does, has not added everybody."""
+    if isinstance(reply.data, dict) and reply.data.get("errors"):
+        raise ShapeError("it says that not everybody was added")
+    return Receipt(reply.date_ms, None)
 
 
 def _receipt(reply: Reply, contact_id: str) -> Receipt:

@@ -228,6 +228,9 @@ def _no_answer(error: Exception, place: str, waited_s: float) -> NoAnswer:
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         why = "this is not a URL that can be asked"
         hint = "Write the base URL as https://host/path"
+    elif isinstance(error, httpx.LocalProtocolError):
+        why = "a header holds what no header may"
+        hint = "Check the key or token: letters, digits and signs, without line breaks"
     elif isinstance(cause, ssl.SSLCertVerificationError):
         why = f"its certificate is refused: {cause.verify_message}"
         hint = "Check the host; behind a proxy of your own, set SSL_CERT_FILE to its certificate"

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from syncd import registry
 from syncd.connector import Connector, Context, Options, SourceField
 from syncd.core.nearest import suggestion
+from syncd.core.schedule import ScheduleError, parse_schedule
 from syncd.errors import SyncdError, UsageError
 from syncd.secret import Secret
 
@@ -324,7 +325,11 @@ def ask(connector: str | None, given: Mapping[str, str], *, folder: Path) -> Wis
     groups = _answer(
         questionary.text("Groups for everybody, with commas (a missing one is created, static):")
     )
-    schedule = _answer(questionary.text("When?", default=SCHEDULE))
+    schedule = _answer(
+        questionary.text(
+            'When? ("every 15 minutes", or cron)', default=SCHEDULE, validate=_schedule_fits
+        )
+    )
     return Wish(
         connector=name,
         options=options,
@@ -332,6 +337,15 @@ def ask(connector: str | None, given: Mapping[str, str], *, folder: Path) -> Wis
         groups=tuple(part.strip() for part in groups.split(",") if part.strip()),
         schedule=schedule,
     )
+
+
+def _schedule_fits(text: str) -> bool | str:
+    """True, or what is expected instead."""
+    try:
+        parse_schedule(text)
+    except ScheduleError as error:
+        return str(error)
+    return True
 
 
 def _ask_mapping(fields: list[SourceField]) -> dict[str, str]:

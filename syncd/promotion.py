@@ -27,7 +27,9 @@ class Step:
 
     trips: list[str] = field(default_factory=list)  # what each guard says; not empty: held
     held: int = 0  # people whose change is held
-    held_fates: dict[str, int] = field(default_factory=dict)  # records, in the book where they stand
+    held_fates: dict[str, int] = field(
+        default_factory=dict
+    )  # records, in the book where they stand
     same: int = 0  # records that mean the same as before
     struck: int = 0  # records of forgotten people
 

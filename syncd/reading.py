@@ -3,6 +3,7 @@
 Nothing here changes the state: a read counts only once it is promoted. A read that does not complete raises SourceError.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 from syncd.config import SyncSettings
@@ -70,14 +71,15 @@ def check_names(feed: Feed) -> None:
 
 def read(state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, watch: Watch) -> Read:
     """Read one source into the scratch tables. Raises SourceError, ConfigError: then nothing of it counts."""
+    prepare_stage(state)  # first of all: whatever fails, nothing of an earlier read stands there
+    with contextlib.suppress(SourceError):  # the read itself says it, after what it can still give
+        check_names(feed)
     same_version = sync.version == feed.version
     token = feed.connector.token() if feed.connector.ABILITIES.token else None
     if token is not None and token == sync.token and same_version and not full:
-        prepare_stage(state)
         return tally_all_same(state, sync)
     due_full = sync.full_at is None or now_s - sync.full_at >= feed.settings.full_every_s
     cursor = None if full or due_full or not same_version else sync.cursor
-    prepare_stage(state)
     watch.phase(feed.name, "read", sync.read_count)
     broken: SourceError | None = None
     with state.tx(scratch_only=True):

@@ -95,9 +95,9 @@ def _opened(
 ) -> Iterator["_Run"]:
     """Everything that a run needs, taken in the order in which it can fail, and given back."""
     feeds = [_feed(settings, sync) for sync in _named(settings, order.names)]
-    for feed in feeds:
+    if len(feeds) == 1:  # with several, one source that lost a column does not stop the others
         with contextlib.suppress(SourceError):  # said again, and counted, when the source is read
-            check_names(feed)
+            check_names(feeds[0])
     fluenzr = settings.fluenzr
     api = FluenzR(
         fluenzr.api_key.reveal(),
@@ -245,7 +245,7 @@ class _Run:
                 now_s=now_s,
                 watch=self.session.watch,
             )
-        except SourceError:
+        except (SourceError, ConfigError):
             with state.tx():
                 # What was read of a broken read still says who must not be mailed.
                 links.apply_opt_outs(state, part.row)

@@ -75,7 +75,11 @@ class Secret:
     def _parse(cls, value: object, info: ValidationInfo) -> "Secret":
         if isinstance(value, Secret):
             return value
-        if isinstance(value, str) and value.partition(":")[0] in SCHEMES and value.partition(":")[2]:
+        if (
+            isinstance(value, str)
+            and value.partition(":")[0] in SCHEMES
+            and value.partition(":")[2]
+        ):
             folder = (info.context or {}).get("folder")
             return cls(value, folder=folder)
         raise PydanticCustomError(

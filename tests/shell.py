@@ -82,6 +82,7 @@ class Shell:
             "FLUENZR_API_KEY": KEY,
             "PYTHONWARNINGS": "error",
         }
+        self.started: list[subprocess.Popen[str]] = []
         self.configure()
 
     def configure(
@@ -120,8 +121,8 @@ class Shell:
         return Said(done.returncode, done.stdout, done.stderr)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """A process that goes on."""
-        return subprocess.Popen(
+        """A process that goes on; what still runs when the test is over is killed."""
+        process = subprocess.Popen(
             [sys.executable, "-m", "syncd", *words],
             cwd=self.folder,
             env=self.environment,
@@ -129,6 +130,17 @@ class Shell:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Nothing goes on any more."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
 
     def inside(self, *words: str) -> Said:
         """The same in this process."""
@@ -147,7 +159,9 @@ def shell_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     with Sandbox(quirks=Quirks(), api_key=KEY).serve() as sandbox:
-        yield Shell(tmp_path, sandbox)
+        shell = Shell(tmp_path, sandbox)
+        yield shell
+        shell.end()
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)

@@ -184,6 +184,6 @@ def test_readme_names_commands_and_files_that_exist() -> None:
 
 def test_configuration_of_the_readme_is_right(tmp_path: Path) -> None:
     [block] = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    (tmp_path / "config.toml").write_text(textwrap.dedent("   " + block.lstrip()), "utf-8")
+    (tmp_path / "config.toml").write_text(textwrap.dedent(block), "utf-8")
     settings = config.load(tmp_path / "config.toml")
     assert list(settings.syncs) == ["customers"]

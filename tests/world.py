@@ -282,7 +282,11 @@ class World:
 
     @staticmethod
     def _reading(rng: random.Random) -> Quirks:
-        return dataclasses.replace(draw(rng), clock_ahead_s=0.0)
+        quirks = draw(rng)
+        if "POST /contacts/:id/groups" in quirks.absent:
+            # The other way into a group is then the only one, so it must be the one that is asked for.
+            quirks = dataclasses.replace(quirks, group_contacts_key="contactIds")
+        return quirks
 
     @staticmethod
     def _policy(rng: random.Random) -> str:
@@ -758,7 +762,8 @@ class World:
     def _check_results(self, results: list[SyncResult], broken: set[str], share: float) -> None:
         for result in results:
             self.say(f"  result {({k: v for k, v in dataclasses.asdict(result).items() if v})}")
-            if result.missing() or "books" in (result.error or ""):
+            unbalanced = result.missing() and result.status is not Status.FAILED
+            if unbalanced or "books" in (result.error or ""):
                 raise Violation(f"I7 the books of {result.sync} do not balance: {result}")
             if (result.error is None) != (result.status is not Status.FAILED):
                 raise Violation(f"I7 {result.sync} is {result.status} with error {result.error!r}")
@@ -875,6 +880,10 @@ class World:
                 self._check_absent(email, row, want)
                 continue
             contact = self.account.contact_by_email(email)
+            # EXEMPT (the engine looks only when the record changes): somebody has put another contact there by hand.
+            other = contact is not None and row["rid"] != contact.id and self.known[contact.id].by_hand
+            if contact is not None and other and email in self.touched:
+                continue
             if contact is not None:
                 self._check_present(contact, row, want)
             elif not (self.humans and email in self.touched):

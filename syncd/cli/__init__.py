@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from syncd import __version__
 from syncd.errors import Interrupted, SyncdError
@@ -72,7 +73,10 @@ def _log_bug(reference: str, problem: Exception) -> None:
 
 
 def _prepare_streams() -> None:
-    """A character that the terminal's encoding lacks is shown as its escape, and ends nothing."""
+    """A character that the terminal's encoding lacks, or a stream that is closed, ends nothing."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # `>&-`
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,7 +1,5 @@
 """`status`, `history`, `why` and `approve`: what the state tells, and the release of what a guard holds."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,8 +9,6 @@ from syncd.cli.sync import address
 from syncd.report.text import count, say
 
 if TYPE_CHECKING:
-    from sqlite3 import Connection
-
     from syncd.config import Settings
 
 RUNS_SHOWN_MAX = 20  # of the history; one run is shown by its number, however old
@@ -41,7 +37,7 @@ def status(context: typer.Context, *, json: Json = False) -> None:
     invocation: Invocation = context.obj
     settings = invocation.settings()
     now_s = invocation.clock.now_s()
-    with _state(settings) as db:
+    with story.reading(settings.state.path) as db:
         standing = [
             story.sync_now(db, name) if db else story.never_run(name) for name in settings.syncs
         ]
@@ -72,7 +68,7 @@ def history(
     from syncd.state import story
 
     invocation: Invocation = context.obj
-    with _state(invocation.settings()) as db:
+    with story.reading(invocation.settings().state.path) as db:
         if number is not None:
             run = story.run(db, number) if db else story.no_run(number)
             changes = story.changes_of_run(db, number) if db else []
@@ -105,7 +101,7 @@ def why(
     invocation: Invocation = context.obj
     settings = invocation.settings()
     wanted = address(email)
-    with _state(settings) as db:
+    with story.reading(settings.state.path) as db:
         person = story.person(db, wanted, list(settings.syncs)) if db else story.Person(wanted)
     if json:
         person_json(person)
@@ -129,7 +125,7 @@ def approve(
 
     invocation: Invocation = context.obj
     path = invocation.settings().state.path
-    with _state(invocation.settings()) as db:
+    with story.reading(path) as db:
         if db is None:
             story.no_run(run)
     released = store.change(
@@ -140,19 +136,6 @@ def approve(
     )
     say(f"Approved: {count(released, 'change')} of run {run}" + (f", {sync}" if sync else ""))
     say(f"Next: syncd sync{' ' + sync if sync else ''}  (or wait for the daemon)")
-
-
-@contextmanager
-def _state(settings: "Settings") -> "Iterator[Connection | None]":
-    """The state for reading; None before the first run."""
-    from syncd.state.store import open_for_reading
-
-    db = open_for_reading(settings.state.path)
-    if db is None:
-        yield None
-        return
-    with closing(db):
-        yield db
 
 
 def _next_s(settings: "Settings", name: str, completed_s: int | None, now_s: float) -> float | None:

@@ -14,7 +14,6 @@ from syncd.clock import Clock
 from syncd.report.text import talk
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-POLL_S = 0.2  # how long the thread outlives the run
 EXIT_INTERRUPTED = 130
 
 
@@ -23,18 +22,23 @@ def stopping(clock: Clock) -> Iterator[None]:
     """While the block lasts, a signal stops `clock`, and with it whoever waits or asks it."""
     over = threading.Event()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    threading.Thread(target=_wait, args=(clock, over), name="signals", daemon=True).start()
+    waiter = threading.Thread(target=_wait, args=(clock, over), name="signals", daemon=True)
+    waiter.start()
     try:
         yield
     finally:
         over.set()
+        assert waiter.ident is not None
+        signal.pthread_kill(waiter.ident, SIGNALS[0])  # wakes it; nobody else sees this one
+        waiter.join()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _wait(clock: Clock, over: threading.Event) -> None:
-    while not over.is_set():
-        if signal.sigtimedwait(SIGNALS, POLL_S) is None:
-            continue
+    while True:
+        signal.sigwait(SIGNALS)
+        if over.is_set():
+            return
         if clock.stopped():
             os._exit(EXIT_INTERRUPTED)
         talk("Stopping after the request that is under way; once more to end at once")

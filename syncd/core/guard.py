@@ -52,7 +52,9 @@ def judge(tally: Tally, limits: Limits) -> list[str]:
     found = [*_enrolments(tally, limits), *_source(tally, limits), *_removals(tally, limits)]
     found += [*_creates(tally, limits), *_fields(tally, limits)]
     if found and tally.filter_changed:
-        found.append("The mapping, the filter or the source of this sync changed since its last run")
+        found.append(
+            "The mapping, the filter or the source of this sync changed since its last run"
+        )
     return found
 
 

@@ -11,7 +11,9 @@ class SkipReason(StrEnum):
     FILTERED = "filtered"  # `where` says no
     ADDRESS = "address"  # empty or unusable address: frozen at its last good state
     OPTED_OUT = "opted_out"  # the source says that the person opted out
-    BLOCKED = "blocked"  # an expression or a transform failed: frozen, and nothing is enrolled meanwhile
+    BLOCKED = (
+        "blocked"  # an expression or a transform failed: frozen, and nothing is enrolled meanwhile
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from syncd.core.person import Payload, differing
+from syncd.core.model import GroupKind
+from syncd.core.person import Payload, Person, differing, work
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +80,55 @@ def _ours(
 def is_accident(body: Mapping[str, Any] | None, inflight_at: int | None, shown: Shown) -> bool:
     """Whether a bulk update of ours has made this contact because somebody deleted or renamed the one it was meant for.
 
-    Only an exact image of the request: its fields, no tag, no group. Anything else is somebody's own contact.
+    Only an exact image of the request, made since: its fields, no tag, no group. Anything else is somebody's own contact.
     """
-    if body is None or inflight_at is None or shown.created_ms is None:
+    if inflight_at is None or shown.created_ms is None or shown.created_ms < inflight_at:
         return False
-    if shown.created_ms < inflight_at or shown.tags or shown.tags is None:
-        return False
-    if shown.groups or shown.groups is None:
+    return is_image(body, shown)
+
+
+def is_image(body: Mapping[str, Any] | None, shown: Shown) -> bool:
+    """Whether the contact is exactly what the bulk update would have made, whenever it was made."""
+    if body is None or shown.tags is None or shown.groups is None or shown.tags or shown.groups:
         return False
     return _image(body["f"], shown.fields) and _image(body["c"], shown.custom_fields)
 
 
 def _image(sent: Mapping[str, Any], shown: Mapping[str, Any]) -> bool:
     return not differing(sent, shown) and not differing(shown, sent)
+
+
+def came_true(
+    kind: str,
+    before: Person,
+    after: Person | None,
+    kinds: Mapping[int, GroupKind],
+    claims: frozenset[int],
+) -> tuple[str, ...] | None:
+    """What a change that was in doubt turns out to have done, in the words of the books; None: it was not applied.
+
+    claims: groups that it might have enrolled in.
+    """
+    if kind == "delete":
+        return ("removed",) if after is None else None
+    if after is None or after.state != "ok":
+        return None
+    enrolled = ("enrolled",) if claims & after.sent.groups else ()
+    todo = work(after, kinds)
+    match kind:
+        case "create" if after.origin == "created":
+            return ("created", *(("grouped",) if after.sent.groups else ()), *enrolled)
+        case "update" | "field" if not (todo.fields or todo.custom_fields):
+            return ("updated",)
+        case "move" if after.email == before.move_to:
+            return ("moved",)
+        case "group" if before.sent.groups <= after.sent.groups:
+            return ("grouped", *enrolled)
+        case "ungroup" if not todo.leave and not todo.leave_all:
+            gone = after.want is None and not todo.untag
+            return ("removed", "ungrouped") if gone else ("ungrouped",)
+        case "untag" if not todo.untag:
+            return ("removed",) if after.want is None else ()
+        case "tag" if before.sent.tags <= after.sent.tags:
+            return ()
+    return None

@@ -90,7 +90,7 @@ def _next(next_s: float | None, schedule: str | None, *, now_s: float) -> str:
 def _waiting(sync: SyncNow) -> Iterable[str]:
     if sync.held > sync.approved:
         yield f"held       {people(sync.held - sync.approved)} of run {sync.held_run}"
-        for trip in sync.last.trips if sync.last and sync.last.run == sync.held_run else []:
+        for trip in sync.trips:
             yield f"           - {clean(trip)}"
         yield f"           release: syncd approve {sync.held_run} {sync.name}"
     if sync.approved:

@@ -26,7 +26,7 @@ from syncd.report.text import (
 )
 
 CHANGES_SHOWN_MAX = 20  # of each sync; --json has them all
-ADDRESSES_SHOWN_MAX = 5  # of those who would be mailed
+ADDRESSES_SHOWN_MAX = 5  # of those who would be mailed, and of those who would leave
 CONTRACT = (
     "sync",
     "create",
@@ -122,6 +122,7 @@ class _Sample:
     changes: list[Change] = field(default_factory=list)
     count: int = 0
     mailed: list[str] = field(default_factory=list)
+    leaving: list[str] = field(default_factory=list)
 
 
 class PlanWords:
@@ -145,6 +146,8 @@ class PlanWords:
             sample.changes.append(change)
         if change.enrol and len(sample.mailed) < ADDRESSES_SHOWN_MAX:
             sample.mailed.append(change.email)
+        if change.kind is ChangeKind.REMOVE and len(sample.leaving) < ADDRESSES_SHOWN_MAX:
+            sample.leaving.append(change.email)
 
     def finish(self, results: Iterable[PlanResult]) -> None:
         """One block per sync, and what to type next."""
@@ -165,6 +168,9 @@ def _block(result: PlanResult, sample: _Sample) -> None:
         say(f"  {style('A guard would hold this sync whole:', 'yellow')}")
         for trip in result.trips:
             say(f"    - {clean(trip)}")
+    if result.remove:
+        say(f"  {people(result.remove)} would leave, for no source wants them any more")
+        say(f"    {_named(sample.leaving, result.remove)}")
     _counts(result)
     if result.new_groups:
         names = ", ".join(f'"{clean(name)}"' for name in result.new_groups)
@@ -191,9 +197,12 @@ def _mailed(result: PlanResult, some: list[str]) -> None:
         style(f"  {people(result.enrol)} would be mailed", "bold")
         + (f", on joining the dynamic groups {groups}" if groups else "")
     )
-    rest = result.enrol - len(some)
-    more = f" and {count(rest)} more" if rest > 0 else ""
-    say(f"    {', '.join(map(clean, some))}{more}")
+    say(f"    {_named(some, result.enrol)}")
+
+
+def _named(some: list[str], total: int) -> str:
+    rest = total - len(some)
+    return ", ".join(map(clean, some)) + (f" and {count(rest)} more" if rest > 0 else "")
 
 
 def _counts(result: PlanResult) -> None:

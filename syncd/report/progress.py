@@ -5,10 +5,13 @@ It implements `syncd.watch.Watch`; where stderr is no terminal, nobody looks on.
 
 import sys
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from syncd.report.text import clean
 from syncd.watch import Nobody, Watch
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 PHASES = {
     "read": "reading the source",
@@ -62,7 +65,7 @@ class Bar:
             transient=True,
             refresh_per_second=REFRESH_PER_S,
         )
-        self._task = self._progress.add_task("", rate="", detail="", visible=False)
+        self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -77,20 +80,17 @@ class Bar:
         self._progress.stop()
 
     def phase(self, sync: str, phase: str, total: int | None) -> None:
-        """Start anew, with the words of this phase."""
+        """Start anew, with the words of this phase; 0 steps are as good as unknown."""
+        self.done()
         words = PHASES.get(phase, phase)
-        self._progress.reset(
-            self._task,
-            total=total,
-            completed=0,
-            visible=True,
-            description=clean(f"{sync}: {words}" if sync else words),
-            rate="",
-            detail="",
+        self._task = self._progress.add_task(
+            clean(f"{sync}: {words}" if sync else words), total=total or None, rate="", detail=""
         )
 
     def advance(self, steps: int, *, detail: str = "") -> None:
         """Move on; the rate is that of the last half minute."""
+        if self._task is None:
+            return
         self._progress.advance(self._task, steps)
         speed = self._progress.tasks[0].speed
         fields = {"rate": f"{speed:,.0f}/s"} if speed else {}
@@ -100,4 +100,6 @@ class Bar:
 
     def done(self) -> None:
         """Nothing is going on."""
-        self._progress.update(self._task, visible=False)
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None

@@ -53,6 +53,12 @@ def _write(stream: TextIO, text: str) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
+    except OSError as error:
+        raise SyncdError(
+            "The answer cannot be written",
+            why=error.strerror or str(error),
+            hint="What was asked for may be done all the same: see `syncd history`",
+        ) from None
 
 
 def style(text: str, name: str, *, stream: TextIO | None = None) -> str:

@@ -272,6 +272,20 @@ def absent(state: State, cid: int, *, run: int) -> None:
         ledger.confirm(state, cid)
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a doubt ended. kind: what was in flight, None for a mere read. claims: groups that it might have enrolled in.
+
+    put_off: it was not applied, and the contact has to wait.
+    """
+
+    kind: str | None
+    before: Person
+    after: Person | None
+    claims: frozenset[int]
+    put_off: bool
+
+
 def settle(
     state: State,
     cid: int,
@@ -280,19 +294,29 @@ def settle(
     run: int,
     now_s: int,
     kinds: Mapping[int, GroupKind],
-) -> bool:
-    """Take over what a read has shown. Whether the contact was put off, because what was in flight was not applied."""
-    before = state.one("SELECT inflight FROM contact WHERE cid=?", cid)
+) -> Settled | None:
+    """Take over what a read has shown; None when the row is gone meanwhile."""
+    before = person(state, cid)
     if before is None:
-        return False
+        return None
+    kind = state.value("SELECT nullif(inflight,'check') FROM contact WHERE cid=?", cid)
+    claims = frozenset(
+        int(row[0][1:]) for row in state.rows("SELECT what FROM never WHERE cid=? AND sure=0", cid)
+    )
     if shown is None:
         absent(state, cid, run=run)
     else:
         absorb(state, cid, shown, run=run)
-    if before["inflight"] in (None, "check"):
-        return False
     words = "The answer was lost, and the change was not applied"
-    return bump(state, cid, words, now_s=now_s, kinds=kinds)
+    put_off = kind is not None and bump(state, cid, words, now_s=now_s, kinds=kinds)
+    return Settled(kind, before, person(state, cid), claims, put_off)
+
+
+def note_written(state: State, cid: int, *, run: int) -> None:
+    """A change of this run turned out to be applied."""
+    state.write(
+        "UPDATE contact SET wrote_run=?,tries=0,err=NULL,not_before=0 WHERE cid=?", run, cid
+    )
 
 
 def bump(

@@ -46,9 +46,16 @@ class Groups:
     def refresh(self, seen: Iterable[SeenGroup]) -> None:
         """Take over what GET /groups shows. A group that is gone loses its id, and its members their membership."""
         shown = {group.rid: group for group in seen}
+        without_id = {self.names[gid]: gid for gid in self.names if gid not in self.rids}
         for group in shown.values():
             gid = self._by_rid.get(group.rid)
-            if gid is None:
+            if gid is None and group.name in without_id:
+                # Made by us without an answer, or deleted and made again by hand: the same group to us, and to the ledger.
+                self._state.write(
+                    "UPDATE grp SET rid=?,kind=? WHERE gid=?",
+                    group.rid, group.kind.value, without_id.pop(group.name),
+                )  # fmt: skip
+            elif gid is None:
                 self._state.write(
                     "INSERT INTO grp(name,rid,kind) VALUES(?,?,?)",
                     group.name,

@@ -79,6 +79,13 @@ def is_touched(state: State, cid: int) -> bool:
     return bool(state.value("SELECT touch FROM contact WHERE cid=?", cid))
 
 
+def is_in_flight(state: State, cid: int) -> bool:
+    """Whether something of the contact is in flight."""
+    return (
+        state.value("SELECT 1 FROM contact WHERE cid=? AND inflight IS NOT NULL", cid) is not None
+    )
+
+
 def sync_of(state: State, cid: int) -> int | None:
     """The sync that a contact is counted under."""
     sync: int | None = state.value("SELECT sync FROM contact WHERE cid=?", cid)

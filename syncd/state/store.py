@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 from sqlite_utils import Database
@@ -21,6 +21,9 @@ from sqlite_utils import Database
 from syncd.clock import Clock
 from syncd.errors import StateBusy, StateError, StateLost
 from syncd.migrations import APPLICATION_ID, migrations
+
+Connection: TypeAlias = sqlite3.Connection  # for those who only pass them on
+Row: TypeAlias = sqlite3.Row
 
 CACHE_KIB = 8 * 1024  # larger caches were within the noise at a million contacts
 BUSY_MS = 5_000  # a reader may hold a checkpoint up for a moment

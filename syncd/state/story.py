@@ -6,14 +6,16 @@ of them needs the lock. What the tables mean is told in `syncd/migrations.py`; w
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 import orjson
 
 from syncd.errors import UsageError
-from syncd.state.store import address_key, record_key
+from syncd.state.store import address_key, explained, open_for_reading, record_key
 
 CHANGES_SHOWN_MAX = 50  # of one run or one person; a first run has as many as there are people
 
@@ -36,8 +38,8 @@ class Part:
 class SyncNow:
     """How one sync stands. completed_s: the last run that ended well; promoted_s: the age of its data.
 
-    held, held_run, approved: changes that wait for an approval, of which run, and how many have it. stuck:
-    people whom FluenzR refuses, or whose change was put off after answers that left us in doubt.
+    held, held_run, approved: changes that wait for an approval, of which run, and how many have it.
+    trips: what the guards of that run said. stuck: people whom FluenzR refuses, or whose change was put off after answers that left us in doubt.
     """
 
     name: str
@@ -47,6 +49,7 @@ class SyncNow:
     held: int
     held_run: int | None
     approved: int
+    trips: list[str]
     stuck: int
     deletes_waiting: int
 
@@ -165,6 +168,17 @@ class _Group:
     aliases: frozenset[str]
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """The state for questions; None before the first run. Raises StateError, StateLost."""
+    db = open_for_reading(path)
+    if db is None:
+        yield None
+        return
+    with closing(db), explained(path):
+        yield db
+
+
 def sync_now(db: sqlite3.Connection, name: str) -> SyncNow:
     """How this sync stands; all None and 0 for one that has never run."""
     row = db.execute("SELECT * FROM sync WHERE name=?", (name,)).fetchone()
@@ -187,6 +201,11 @@ def sync_now(db: sqlite3.Connection, name: str) -> SyncNow:
         held=held[0],
         held_run=held[1],
         approved=held[2],
+        trips=[
+            trip
+            for part in _parts(db, "WHERE p.sync=? AND p.run=?", name, held[1])
+            for trip in part.trips
+        ],
         stuck=0 if number is None else stuck[0],
         deletes_waiting=0 if number is None else deletes[0],
     )
@@ -194,7 +213,7 @@ def sync_now(db: sqlite3.Connection, name: str) -> SyncNow:
 
 def never_run(name: str) -> SyncNow:
     """How a sync stands before there is any state."""
-    return SyncNow(name, None, None, None, 0, None, 0, 0, 0)
+    return SyncNow(name, None, None, None, 0, None, 0, [], 0, 0)
 
 
 def stuck(db: sqlite3.Connection, *, limit: int) -> list[Stuck]:

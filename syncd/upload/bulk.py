@@ -345,6 +345,9 @@ def _after_no_answer(session: Session, people: Sequence[Person], error: Unanswer
 
 def _named(answer: BulkAnswer, emails: Sequence[str]) -> dict[int, str]:
     """place in the request -> FluenzR's words, for the errors that say whom they mean: by index or by address [?]."""
+    nothing_done = not (answer.created or answer.updated or answer.skipped)
+    if nothing_done and len(answer.errors) == len(emails):
+        return {place: error.message for place, error in enumerate(answer.errors)}  # all of them
     places = {email: place for place, email in enumerate(emails)}
     bad: dict[int, str] = {}
     for error in answer.errors:

@@ -5,6 +5,7 @@ Before an address change, a deletion or an enrolment the contact has been read i
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from syncd.core.person import Payload, Person, Work, work
@@ -184,16 +185,7 @@ def _step(session: Session, cid: int, kind: str) -> Generator[Request, Any, bool
         counted = ("removed",) if todo.removal else ()
         _done(session, person, replace(sent, tags=sent.tags - set(tags)), "untag", detail, *counted)
     elif kind == "group":
-        gids = todo.join
-        rids = session.rids(gids)
-        if not (
-            yield from _single(
-                session, person, kind, lambda: api.add_to_groups(rid, rids), joins=gids
-            )
-        ):
-            return False
-        with session.state.tx():
-            _joined(session, person, gids)
+        return (yield from _join(session, cid))
     else:
         tags = todo.tag
         if not (
@@ -203,6 +195,26 @@ def _step(session: Session, cid: int, kind: str) -> Generator[Request, Any, bool
         detail = {"tags": {"add": list(tags), "remove": []}}
         _done(session, person, replace(sent, tags=sent.tags | set(tags)), "tag", detail)
     return True
+
+
+def _join(session: Session, cid: int) -> Generator[Request, Any, bool]:
+    """Every group that is still to be joined: by the group's endpoint, or by the contact's where that one is refused."""
+    while True:
+        person = session.person(cid)
+        if person is None or person.rid is None or queue.is_in_flight(session.state, cid):
+            return False
+        rid, gids = person.rid, work(person, session.groups.kinds).join
+        if not gids:
+            return True
+        if session.group_endpoint:
+            yield from join_many(session, gids[0], [person])
+            continue
+        rids = session.rids(gids)
+        ask = partial(session.api.add_to_groups, rid, rids)
+        if not (yield from _single(session, person, "group", ask, joins=gids)):
+            return False
+        with session.state.tx():
+            _joined(session, person, gids)
 
 
 def _joined(session: Session, person: Person, gids: tuple[int, ...]) -> None:

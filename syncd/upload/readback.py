@@ -4,16 +4,17 @@ Source of the rules: `docs/architecture.md`, "In flight means: read it first".
 """
 
 import contextlib
-import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import orjson
 
-from syncd.core.seen import is_accident
+from syncd.core.person import EMPTY, load
+from syncd.core.seen import Shown, is_accident, is_image
 from syncd.errors import NotFound, Refused, Unanswered
 from syncd.fluenzr_types import Contact
-from syncd.state import queue
+from syncd.state import ledger, queue
+from syncd.state.store import Row
 from syncd.upload.listing import note_listed
 from syncd.upload.pool import Job, Request
 from syncd.upload.session import Session
@@ -45,7 +46,7 @@ def verify_job(session: Session, cid: int) -> Job:
     yield from verify(session, cid)
 
 
-def _fetch(session: Session, row: sqlite3.Row) -> Generator[Request, Any, Contact | None]:
+def _fetch(session: Session, row: Row) -> Generator[Request, Any, Contact | None]:
     if row["rid"] is not None:
         try:
             contact: Contact = yield lambda: session.api.contact(row["rid"])
@@ -65,7 +66,7 @@ def find(session: Session, email: str) -> Generator[Request, Any, Contact | None
 
 
 def _undo_accident(
-    session: Session, row: sqlite3.Row, contact: Contact | None
+    session: Session, row: Row, contact: Contact | None
 ) -> Generator[Request, Any, Contact | None]:
     """A bulk update makes a contact where somebody had deleted or renamed ours: that one goes, it was in no group and mailed nobody."""
     at_address = contact
@@ -74,9 +75,20 @@ def _undo_accident(
     if at_address is None:
         return contact
     body = None if row["body"] is None else orjson.loads(row["body"])
-    if not is_accident(body, row["inflight_at"], session.shown(at_address)):
+    shown = session.shown(at_address)
+    if not is_accident(body, row["inflight_at"], shown):
+        _suspect(session, row, body, shown)
         return contact
     accident = at_address.id
     with contextlib.suppress(NotFound):
         yield lambda: session.api.delete(accident)
     return None if contact is None or contact.id == accident else contact
+
+
+def _suspect(session: Session, row: Row, body: Mapping[str, Any] | None, shown: Shown) -> None:
+    """Without a Date nothing proves an accident: it is not deleted, but the address counts as deleted by hand."""
+    sent = load(row["sent"]) or EMPTY
+    had_more = bool(sent.groups or sent.tags) or row["rid"] not in (None, shown.rid)
+    if row["inflight_at"] is None and had_more and is_image(body, shown):
+        with session.state.tx():
+            ledger.bar_address(session.state, row["email"], "x")

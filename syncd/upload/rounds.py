@@ -87,7 +87,9 @@ def create_groups(session: Session) -> None:
 
 def refuse_missing_groups(session: Session, wanted: set[int], *, sync: str) -> None:
     """`create_groups = false`: a missing group is a mistake. Raises ConfigError."""
-    missing = sorted(session.groups.names[gid] for gid in session.groups.to_create() if gid in wanted)
+    missing = sorted(
+        session.groups.names[gid] for gid in session.groups.to_create() if gid in wanted
+    )
     if missing:
         raise ConfigError(
             f"FluenzR has no group {', '.join(map(repr, missing))}",
@@ -237,8 +239,7 @@ def _joins(session: Session) -> Iterator[Job]:
         for gid, people in batches.add(todo.join[0], person):
             yield by_id.join_many(session, gid, people)
     for gid, people in batches.rest():
-        if len(people) > 1:
-            yield by_id.join_many(session, gid, people)
+        yield by_id.join_many(session, gid, people)
 
 
 def _by_id(session: Session) -> Iterator[Job]:

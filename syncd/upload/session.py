@@ -8,13 +8,14 @@ import orjson
 from syncd.clock import Clock
 from syncd.core.model import GroupKind
 from syncd.core.person import Person
-from syncd.core.seen import Shown
+from syncd.core.seen import Shown, came_true
 from syncd.errors import AccessDenied, FluenzrError, Interrupted, NotSupported, Throttled
 from syncd.fluenzr import FluenzR
 from syncd.fluenzr_types import Contact
 from syncd.state import contacts, queue
-from syncd.state.contacts import Mark
+from syncd.state.contacts import Mark, Settled
 from syncd.state.groups import Groups
+from syncd.state.runs import log_change
 from syncd.state.store import State
 from syncd.upload.pool import Pool
 from syncd.watch import Watch
@@ -136,11 +137,47 @@ class Session:
         """The same inside a transaction."""
         sync = self.sync_of(cid)
         shown = None if contact is None else self.shown(contact)
-        put_off = contacts.settle(
-            self.state, cid, shown, run=self.run, now_s=self.now_s(), kinds=self.groups.kinds
+        kinds = self.groups.kinds
+        settled = contacts.settle(
+            self.state, cid, shown, run=self.run, now_s=self.now_s(), kinds=kinds
         )
-        if put_off:
-            self.books.add(sync, "quarantined")
+        if settled is None or settled.kind is None:
+            return
+        done = came_true(settled.kind, settled.before, settled.after, kinds, settled.claims)
+        if done is None:
+            if settled.put_off:
+                self.books.add(sync, "quarantined")
+            return
+        contacts.note_written(self.state, cid, run=self.run)
+        self._tell(settled, done)
+        for name in done:
+            self.books.add(sync, name)
+
+    def _tell(self, settled: Settled, done: tuple[str, ...]) -> None:
+        """The history of a change whose answer was lost (creates are told by the contact itself)."""
+        before, after = settled.before, settled.after or settled.before
+        names = self.groups.names
+        fields: dict[str, Any] = {}
+        if "updated" in done:
+            fields = {k: [before.sent.fields.get(k), v] for k, v in after.sent.fields.items()}
+            fields = {k: pair for k, pair in fields.items() if pair[0] != pair[1]}
+        if "moved" in done:
+            fields = {"email": [before.email, after.email]}
+        groups = {
+            "add": sorted(names[g] for g in settled.claims & after.sent.groups),
+            "remove": sorted(names[g] for g in before.sent.groups - after.sent.groups),
+        }
+        kinds = {
+            "updated": "update",
+            "moved": "move",
+            "removed": "remove",
+            "grouped": "group",
+            "ungrouped": "ungroup",
+        }
+        kind = next((kinds[name] for name in done if name in kinds), None)
+        if kind is not None and "created" not in done:
+            detail = {"fields": fields, "groups": groups, "answer": "lost"}
+            log_change(self.state, self.run, before.cid, before.email, self.now_s(), kind, detail)
 
     def refuse(self, cid: int, words: str) -> None:
         """FluenzR has refused this contact in its own words (inside a transaction)."""

@@ -1,0 +1,169 @@
+"""`init` and `connectors`: what is suggested, what is written, and that it works as it is."""
+
+import stat
+import tomllib
+
+import pytest
+from shell import KEY, Shell, shell_fixture  # noqa: F401 - a fixture
+
+from syncd.connector import SourceField
+from syncd.init import suggest, suggest_key, suggest_opt_out
+from syncd.registry import names
+
+CSV = ("init", "--connector", "csv", "--yes", "--set", "path=people.csv")
+
+
+@pytest.fixture(autouse=True)
+def no_configuration(shell: Shell) -> None:
+    (shell.folder / "config.toml").unlink()
+
+
+def fields(*names: str) -> list[SourceField]:
+    return [SourceField(name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("header", "mapping"),
+    [
+        ("email firstname lastname company", "email firstName lastName company"),
+        ("E-Mail Vorname Nachname Firma Telefon", "email firstName lastName company phone"),
+        ("Courriel Prénom Nom Société Poste", "email firstName lastName company jobTitle"),
+        ("EMAIL first_name LastName organization_name", "email firstName lastName company"),
+        ("mail Given-Name Family_Name website title", "email firstName lastName website jobTitle"),
+    ],
+)
+def test_the_mapping_is_suggested_from_the_fields_of_the_source(header: str, mapping: str) -> None:
+    expected = dict(zip(mapping.split(), header.split(), strict=True))
+    assert suggest(fields(*header.split())) == expected
+
+
+def test_one_field_of_the_source_is_suggested_once() -> None:
+    found = suggest(fields("email", "name", "title"))
+    assert len(set(found.values())) == len(found)
+    assert suggest(fields("colour", "size")) == {}
+
+
+def test_opt_outs_are_suggested() -> None:
+    assert suggest_opt_out(fields("email", "Opt-Out", "x")) == "Opt-Out"
+    assert suggest_opt_out(fields("x", "hs_email_optout")) == "hs_email_optout"
+    assert suggest_opt_out(fields("a", "b"), known=("b",)) == "b"
+    # the opposite of an opt-out: taking it for one would mail the wrong half
+    assert suggest_opt_out(fields("subscribed", "newsletter", "consent")) is None
+
+
+def test_keys_are_suggested() -> None:
+    assert suggest_key(fields("email", "Kundennummer")) == "Kundennummer"
+    assert suggest_key(fields("email", "name")) is None
+
+
+def test_what_is_written_works_as_it_is(shell: Shell) -> None:
+    shell.write(
+        "people.csv",
+        'ID,E-Mail,Vorname,Größe "x",Opt out\n1,ann@example.com,Ann,3,no\n2,out@example.com,O,1,yes\n',
+    )
+    said = shell(*CSV)
+    assert (said.code, said.err) == (0, "")
+    assert "Next: syncd check" in said.out
+    assert "looks like an opt-out" in said.out
+    text = (shell.folder / "config.toml").read_text("utf-8")
+    written = tomllib.loads(text)
+    assert written["source"]["csv"] == {"connector": "csv", "path": "people.csv", "key": "ID"}
+    assert written["sync"]["customers"]["fields"] == {"email": "E-Mail", "firstName": "Vorname"}
+    assert written["sync"]["customers"]["groups"] == []
+    assert "# Groe_x = " in text  # offered, not decided
+    mode = (shell.folder / "config.toml").stat().st_mode
+    assert not mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+    url = {"SYNCD_FLUENZR__BASE_URL": shell.sandbox.url}
+    assert shell("check", env=url).code == 0
+    (result,) = shell("sync", "--json", env=url).objects
+    assert (result["created"], result["opted_out"]) == (1, 1)
+
+
+def test_every_offered_line_is_valid_once_it_is_used(shell: Shell) -> None:
+    shell.write("people.csv", 'email,"a ""b""",c.d,é!,=1\nann@example.com,1,2,3,4\n')
+    assert shell.inside(*CSV).code == 0
+    path = shell.folder / "config.toml"
+    head, mark, offered = path.read_text("utf-8").partition("[sync.customers.custom_fields]")
+    path.write_text(head + mark + offered.replace("\n# ", "\n"), "utf-8")
+    said = shell.inside("check", "--offline")
+    assert said.code == 0, said.out
+
+
+def test_nothing_is_overwritten(shell: Shell) -> None:
+    shell.write("config.toml", "mine")
+    said = shell.inside(*CSV)
+    assert said.code == 2
+    assert (shell.folder / "config.toml").read_text("utf-8") == "mine"
+
+
+def test_another_file_is_named_in_the_next_command(shell: Shell) -> None:
+    shell.write("people.csv", "email\nann@example.com\n")
+    said = shell("--config", "other.toml", *CSV)
+    assert said.code == 0
+    assert "Next: syncd --config other.toml check" in said.out
+    assert (shell.folder / "other.toml").exists()
+
+
+def test_a_source_that_cannot_be_asked_is_a_note_and_no_failure(shell: Shell) -> None:
+    said = shell.inside(*CSV)
+    assert said.code == 0
+    assert "could not be asked for its fields" in said.out
+    assert 'email = "email"' in (shell.folder / "config.toml").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--connector", "csv", "--yes"), "'path' is needed"),
+        (
+            ("--connector", "csv", "--yes", "--set", "path=a", "--set", "pth=b"),
+            'did you mean "path"',
+        ),
+        (("--connector", "csv", "--yes", "--set", "path"), "--set path=people.csv"),
+        (("--connector", "cvs", "--yes", "--set", "path=a"), "Did you mean 'csv'"),
+        (("--connector", "csv", "--yes", "--set", "path=a", "--set", "delimiter=ab"), "delimiter"),
+        (("--yes",), "--connector NAME"),
+        ((), "no terminal to ask on"),
+    ],
+)
+def test_wrong_wishes_are_2_and_write_nothing(
+    shell: Shell, words: tuple[str, ...], told: str
+) -> None:
+    said = shell("init", *words)
+    assert (said.code, said.out) == (2, "")
+    assert told in said.err
+    assert not (shell.folder / "config.toml").exists()
+
+
+def test_a_secret_itself_is_refused_and_not_repeated(shell: Shell) -> None:
+    wish = (
+        "--set",
+        "url=sqlite:///a.db",
+        "--set",
+        "query=SELECT 1",
+        "--set",
+        "password=hunter2-hunter2",
+    )
+    said = shell.inside("init", "--connector", "sql", "--yes", *wish)
+    assert said.code == 2
+    assert "env:NAME" in said.err
+    assert "hunter2" not in said.out + said.err
+
+
+def test_connectors_are_listed_and_told(shell: Shell) -> None:
+    said = shell("connectors")
+    assert said.code == 0
+    for name in names():
+        assert f"\n{name} " in said.out
+    one = shell.inside("connectors", "csv")
+    assert one.code == 0
+    for words in ("path", "(needed)", "delimiter", "auto", "tells an unchanged source"):
+        assert words in one.out
+    assert "Next: syncd init --connector csv" in one.out
+
+
+def test_the_key_is_never_written(shell: Shell) -> None:
+    shell.write("people.csv", "email\nann@example.com\n")
+    shell.inside(*CSV)
+    assert KEY not in (shell.folder / "config.toml").read_text("utf-8")

@@ -1,0 +1,122 @@
+"""The log: JSON where no terminal is, and neither a secret nor an address in it."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from shell import KEY, Shell, shell_fixture  # noqa: F401 - a fixture
+
+from syncd import log
+
+SECRET = "s3cr3t-value"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def logged(level: int, **event: object) -> dict[str, object]:
+    stream = io.StringIO()
+    log.configure(level=logging.DEBUG, secrets=[SECRET], stream=stream)
+    structlog.get_logger("test").log(level, "thing.happened", **event)
+    found: dict[str, object] = json.loads(stream.getvalue())
+    return found
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        SECRET,
+        KEY,
+        "pat-eu1-0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f",
+        "Bearer abcdefgh.ijklmnop",
+        "Basic dXNlcjpwYXNz",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln",
+        "user:passw0rd",
+    ],
+)
+def test_no_secret_is_logged_at_any_level_or_depth(hidden: str) -> None:
+    text = f"https://{hidden}@host/x" if ":" in hidden else f"say {hidden} now"
+    for level in (logging.DEBUG, logging.ERROR):
+        event = logged(
+            level, plain=text, deep={"a": [{"b": (text,)}], text: 1}, error=ValueError(text)
+        )
+        assert hidden not in json.dumps(event)
+        assert log.HIDDEN in str(event["plain"])
+
+
+def test_no_secret_of_a_query_is_logged() -> None:
+    event = logged(logging.ERROR, url="https://host/x?a=1&api_key=abc&token=def&b=2")
+    assert "abc" not in str(event["url"])
+    assert "def" not in str(event["url"])
+    assert "b=2" in str(event["url"])
+
+
+def test_addresses_are_for_debug_only() -> None:
+    assert "ann@example.com" in str(logged(logging.DEBUG, email="ann@example.com")["email"])
+    for level in (logging.INFO, logging.WARNING, logging.ERROR):
+        event = logged(
+            level, email="ann@example.com", why="<Ann.O'Hara+x@mail.example.com> bounced"
+        )
+        assert "@" not in json.dumps(event)
+        assert "bounced" in str(event["why"])
+
+
+def test_tracebacks_are_redacted_too() -> None:
+    stream = io.StringIO()
+    log.configure(level=logging.INFO, secrets=[SECRET], stream=stream)
+    try:
+        raise ValueError(f"{SECRET} ann@example.com")
+    except ValueError:
+        structlog.get_logger().exception("thing.broken")
+    assert "ValueError" in stream.getvalue()
+    assert SECRET not in stream.getvalue()
+    assert "ann@example.com" not in stream.getvalue()
+
+
+def test_libraries_are_logged_the_same_way() -> None:
+    stream = io.StringIO()
+    log.configure(level=logging.INFO, secrets=[SECRET], stream=stream)
+    logging.getLogger("apscheduler.x").warning("job of %s: %s", "ann@example.com", SECRET)
+    logging.getLogger("apscheduler.x").info("too much")
+    (line,) = stream.getvalue().splitlines()
+    event = json.loads(line)
+    assert event["event"] == f"job of {log.ADDRESS}: {log.HIDDEN}"
+    assert event["level"] == "warning"
+
+
+def test_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    log.configure(level=logging.INFO, stream=stream)
+    structlog.get_logger().info("thing.happened", count=3)
+    assert "thing.happened" in stream.getvalue()
+    assert "count=3" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
+
+
+def test_a_whole_run_shows_no_key_and_no_address(shell: Shell) -> None:
+    """Whatever is logged: JSON, on stderr alone, and clean."""
+    shell.people((1, "ann@example.com", "Ann", 10))
+    said = shell("sync", "--json")
+    assert said.code == 0
+    for line in said.err.splitlines():
+        assert json.loads(line)["event"]
+    assert "ann@example.com" not in said.err
+    debug = shell("--debug", "sync", "--full")
+    assert KEY not in debug.out + debug.err

@@ -1,0 +1,433 @@
+"""The guards: what is more than usual holds the whole sync, until somebody has looked at it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from house import House, house_fixture, people, row  # noqa: F401 - a fixture
+
+from syncd.core.change import ChangeKind
+from syncd.core.guard import Limits, Tally, judge
+from syncd.core.limit import Limit
+from syncd.core.result import Status, gravest
+from syncd.errors import UsageError
+
+ANN, BOB = "ann@example.com", "bob@example.com"
+OPEN = {  # no limit that these small worlds could reach: each test closes one
+    "max_enrolments": 1000,
+    "max_removals": 1000,
+    "max_creates": 1000,
+    "max_field_changes": 1000,
+    "max_shrink": 1000,
+}
+HOT = {"name": "Hot", "when": "score|int > 5"}
+
+# name, limit, what the source gives after people(8), and what the guard says
+CASES: dict[str, tuple[dict[str, Any], list[dict[str, str]], list[str]]] = {
+    "enrolments": (
+        {"max_enrolments": 2},
+        [*people(8), *people(3, start=10)],
+        ["3 people would join 'Newsletter' and be mailed; the limit is 2 (max_enrolments)"],
+    ),
+    "removals": (
+        {"max_removals": 2},
+        people(5),
+        [
+            "3 of 8 people would leave the sync; the limit is 2 (max_removals)",
+            "3 people would leave the group 'All'; the limit is 2 (max_removals)",
+            "3 people would leave the group 'Hot'; the limit is 2 (max_removals)",
+            "3 people would leave the group 'Newsletter'; the limit is 2 (max_removals)",
+        ],
+    ),
+    "removals from one group": (
+        {"max_removals": 2},
+        people(8, score=1),
+        ["8 people would leave the group 'Hot'; the limit is 2 (max_removals)"],
+    ),
+    "creates": (
+        {"max_creates": 2},
+        [*people(8), *people(3, start=10)],
+        ["3 people would be created; the limit is 2 (max_creates)"],
+    ),
+    "field changes": (
+        {"max_field_changes": 2},
+        [*people(3, first="Slipped"), *people(5, start=3)],
+        ["3 of 8 people would get another value in 'firstName'; the limit is 2 (max_field_changes)"],
+    ),
+    "shrink": (
+        {"max_shrink": 2},
+        people(5),
+        ["The source shrank from 8 to 5 records; the limit is 2 fewer (max_shrink)"],
+    ),
+    "shrink, as a share": (
+        {"max_shrink": "25%"},
+        people(5),
+        ["The source shrank from 8 to 5 records; the limit is 2 fewer (max_shrink)"],
+    ),
+    "empty source": (
+        {},
+        [],
+        ["The source is empty; an empty source is always held"],
+    ),
+}  # fmt: skip
+cases = pytest.mark.parametrize("case", CASES)
+
+
+def settled(house: House, guard: dict[str, Any], **options: Any) -> None:
+    """Eight people are there, hot ones and mailed ones, and Newsletter is dynamic."""
+    house.account.add_group("Newsletter", dynamic=True)
+    options = {"groups": ["Newsletter", "All", HOT], **options}
+    house.configure(guard=OPEN, **options)
+    house.write(*people(8, score=9))
+    assert house.sync().status is Status.OK
+    house.configure(guard={**OPEN, **guard}, **options)
+
+
+def hot(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The same people, hot unless they say otherwise."""
+    return [{**one, "score": one["score"] or "9"} for one in rows]
+
+
+# --- what a guard that trips does ------------------------------------------------------------------------
+
+
+@cases
+def test_each_guard_holds_the_whole_sync(house: House, case: str) -> None:
+    guard, rows, words = CASES[case]
+    settled(house, guard)
+    before, writes = house.account.contacts_by_email(), house.sandbox.writes()
+    house.write(*hot(rows))
+    result = house.sync()
+    assert (result.status, result.trips) == (Status.HELD, words)
+    assert gravest([Status.OK, Status.PARTIAL, result.status]) == 4
+    assert (house.account.contacts_by_email(), house.sandbox.writes()) == (before, writes)
+    assert result.held > 0
+    assert result.records_held == result.read + result.gone - result.unchanged > 0
+    again = house.sync()  # the same file is read and held again, not taken for known
+    assert (again.status, again.trips, house.sandbox.writes()) == (Status.HELD, words, writes)
+
+
+@cases
+def test_plan_shows_the_same_and_leaves_no_trace(house: House, case: str) -> None:
+    guard, rows, words = CASES[case]
+    settled(house, guard)
+    house.write(*hot(rows))
+    planned, changes = house.plan()  # which also compares the state before and after
+    assert planned.trips == words
+    held = house.sync()
+    assert (held.trips, held.held) == (planned.trips, planned.held)
+    assert planned.held == len(changes)
+    assert house.plan()[0].trips == words
+
+
+@cases
+def test_approval_releases_what_was_shown(house: House, case: str) -> None:
+    guard, rows, _ = CASES[case]
+    settled(house, guard)
+    house.write(*hot(rows))
+    held = house.sync()
+    assert house.approve(held.run) == held.held
+    released = house.sync()
+    assert (released.status, released.held) == (Status.OK, 0)
+    assert house.members("All") == {one["email"] for one in rows}
+    assert house.query("SELECT * FROM held") == []
+    writes = house.sandbox.writes()
+    assert house.sync(full=True).held == 0 if rows else True
+    assert house.sandbox.writes() == writes
+
+
+@cases
+def test_corrected_source_replaces_what_was_held(house: House, case: str) -> None:
+    guard, rows, _ = CASES[case]
+    settled(house, guard)
+    house.write(*hot(rows))
+    held = house.sync()
+    house.write(*people(7, score=9), row(7, "p7@example.com", first="New", score=9))
+    corrected = house.sync()
+    assert (corrected.status, corrected.updated) == (Status.OK, 1)
+    assert house.query("SELECT * FROM held") == []
+    with pytest.raises(UsageError):
+        house.approve(held.run)
+    assert len(house.everybody()) == 8
+    assert len(house.mailed()) == 8
+
+
+def test_creates_and_updates_are_held_too(house: House) -> None:
+    settled(house, {"max_removals": 2})
+    writes = house.sandbox.writes()
+    house.write(*people(4, score=9), row(4, "p4@example.com", first="New", score=9), row(9, ANN))
+    result = house.sync()
+    assert (result.status, result.held, result.records_held) == (Status.HELD, 5, 5)
+    assert house.sandbox.writes() == writes
+
+
+def test_opt_outs_pass(house: House) -> None:
+    settled(house, {"max_removals": 2}, opted_out="out")
+    house.account.put_in("p0@example.com", "Hot")
+    house.write(
+        row(0, "p0@example.com", first="F0", out="yes", score=9),
+        *people(3, start=1, score=9),
+        row(9, ANN, out="yes"),
+    )
+    result = house.sync()
+    assert (result.status, result.opted_out, result.held) == (Status.HELD, 2, 4)
+    assert house.account.groups_of("p0@example.com") == set()
+    assert len(house.members("All")) == 7
+    # Whatever comes next, also without the words "opted out": it stays so.
+    house.write(*people(8, score=9), row(9, ANN))
+    house.sync()
+    assert house.account.groups_of("p0@example.com") == set()
+    assert ANN not in house.everybody()
+
+
+def test_opt_outs_count_for_no_limit(house: House) -> None:
+    settled(house, {"max_removals": 0}, opted_out="out")
+    house.write(*people(8, score=9, out="yes"))
+    result = house.sync()
+    assert (result.status, result.opted_out, result.trips) == (Status.OK, 8, [])
+    assert house.members("All") == set()
+
+
+def test_other_syncs_go_on(house: House) -> None:
+    house.configure(
+        guard={**OPEN, "max_creates": 2},
+        syncs={"crm": {"groups": ["A"]}, "shop": {"groups": ["B"]}},
+    )
+    house.write(*people(3), source="crm")
+    house.write(*people(3, start=10), source="shop")
+    house.sync_all()
+    house.write(*people(7), source="crm")
+    house.write(*people(3, start=10), row(99, ANN), source="shop")
+    crm, shop = house.sync_all()
+    assert (crm.status, shop.status, shop.created) == (Status.HELD, Status.OK, 1)
+    assert gravest([crm.status, shop.status]) == 4
+    assert (len(house.members("A")), len(house.members("B"))) == (3, 4)
+
+
+def test_what_was_promoted_before_is_still_sent(house: House) -> None:
+    """A held read does not stop what earlier runs could not deliver."""
+    settled(house, {"max_creates": 2})
+    house.account.refuse(ANN)
+    house.write(*people(8, score=9), row(20, ANN))
+    assert house.sync().quarantined == 1
+    house.account.accept(ANN)
+    house.later(hours=2)
+    house.write(*people(8, score=9), row(20, ANN), *people(3, start=30))
+    result = house.sync()
+    assert (result.status, result.created) == (Status.HELD, 1)
+    assert house.everybody() == {ANN, *(one["email"] for one in people(8))}
+
+
+# --- what counts -----------------------------------------------------------------------------------------
+
+
+def test_first_run_may_create_everybody(house: House) -> None:
+    house.configure(guard={**OPEN, "max_creates": 0})
+    house.write(*people(5))
+    assert house.sync().created == 5
+    house.write(*people(6))
+    held = house.sync()
+    assert held.trips == ["1 people would be created; the limit is 0 (max_creates)"]
+
+
+def test_first_run_lasts_until_it_was_promoted(house: House) -> None:
+    house.account.add_group("Newsletter", dynamic=True)
+    house.configure(groups=["Newsletter"], guard={**OPEN, "max_enrolments": 3, "max_creates": 0})
+    house.write(*people(5))
+    assert house.sync().status is Status.HELD
+    house.write(*people(3))
+    assert (house.sync().created, len(house.mailed())) == (3, 3)
+
+
+def test_first_run_that_would_mail_is_held(house: House) -> None:
+    house.account.add_group("Newsletter", dynamic=True)
+    house.configure(groups=["Newsletter", "All"], guard={"max_enrolments": 0})
+    house.write(*people(2))
+    held = house.sync()
+    assert (held.status, held.held, house.everybody()) == (Status.HELD, 2, set())
+    house.approve(held.run, "people")
+    assert house.sync().enrolled == 2
+    assert len(house.mailed()) == 2
+
+
+def test_enrolments_are_those_who_would_be_mailed(house: House) -> None:
+    """Not who is in the group already, who opted out, or who joins a static one."""
+    house.account.add_group("Newsletter", dynamic=True)
+    for n in range(5):
+        house.account.add_contact(f"p{n}@example.com", groups=["Newsletter"])
+    house.account.add_contact("p5@example.com", status="unsubscribed")
+    house.configure(groups=["Newsletter", "All"], guard={**OPEN, "max_enrolments": 2})
+    house.write(*people(8))
+    result = house.sync()
+    assert (result.status, result.enrolled, len(house.mailed())) == (Status.OK, 2, 7)
+
+
+def test_group_of_unknown_type_counts_as_one_that_mails(house: House) -> None:
+    house.quirks(group_type="absent")
+    house.account.add_group("Customers")
+    house.configure(groups=["Customers"], guard={**OPEN, "max_enrolments": 1})
+    house.write(*people(2))
+    assert house.sync().trips == [
+        "2 people would join 'Customers' and be mailed; the limit is 1 (max_enrolments)"
+    ]
+
+
+def test_adoption_is_no_field_change(house: House) -> None:
+    for n in range(5):
+        house.account.add_contact(f"p{n}@example.com", firstName="Old")
+    house.configure(guard={**OPEN, "max_field_changes": 0})
+    house.write(*people(5))
+    assert (house.sync().updated, house.account.contact("p0@example.com")["firstName"]) == (5, "F0")
+
+
+def test_changed_mapping_is_named(house: House) -> None:
+    settled(house, {"max_field_changes": 2})
+    house.configure(
+        guard={**OPEN, "max_field_changes": 2},
+        groups=["Newsletter", "All", HOT],
+        fields={"email": "email", "firstName": "id"},
+    )
+    result = house.sync()
+    assert result.trips == [
+        "8 of 8 people would get another value in 'firstName'; the limit is 2 (max_field_changes)",
+        "The mapping, the filter or the source of this sync changed since its last run",
+    ]
+
+
+def test_filter_that_was_mistyped_holds_everybody(house: House) -> None:
+    settled(house, {"max_removals": "10%"})
+    house.write(*people(20, score=9))
+    house.sync()
+    house.configure(guard={**OPEN, "max_removals": "10%"}, groups=["All"], where="score|int > 90")
+    result = house.sync()
+    assert result.status is Status.HELD
+    assert "20 of 20 people would leave the sync; the limit is 10 (max_removals)" in result.trips
+    assert len(house.members("All")) == 20
+
+
+# --- floors, shares, numbers (the arithmetic alone) -------------------------------------------------------
+
+WIDE = Limits(
+    max_enrolments=Limit(count=10**6),
+    max_removals=Limit(count=10**6),
+    max_creates=Limit(count=10**6),
+    max_field_changes=Limit(count=10**6),
+    max_shrink=Limit(count=10**6),
+)
+
+
+@pytest.mark.parametrize(
+    ("limit", "written", "at_most", "base"),
+    [
+        ("max_enrolments", 100, 100, 50),
+        ("max_enrolments", 0, 0, 50),
+        ("max_enrolments", "10%", 5, 50),  # no floor: each of them is a mail
+        ("max_removals", "10%", 10, 50),  # never below 10
+        ("max_removals", "10%", 30, 300),
+        ("max_removals", 3, 3, 300),  # a number is the limit itself
+        ("max_removals", 0, 0, 300),
+        ("max_creates", "100%", 1000, 300),  # never below 1000
+        ("max_creates", "100%", 3000, 3000),
+        ("max_creates", 5, 5, 3000),
+        ("max_creates", 0, 0, 3000),
+        ("max_field_changes", "50%", 100, 50),  # never below 100
+        ("max_field_changes", "50%", 500, 1000),
+        ("max_field_changes", 1, 1, 1000),
+        ("max_field_changes", 0, 0, 1000),
+        ("max_shrink", "50%", 25, 50),
+        ("max_shrink", 10, 10, 50),
+        ("max_shrink", 0, 0, 50),
+    ],
+)
+def test_limit_is_the_last_number_that_passes(
+    limit: str, written: int | str, at_most: int, base: int
+) -> None:
+    limits = replace(WIDE, **{limit: Limit.parse(written)})
+    for count, held in ((at_most, False), (at_most + 1, True)):
+        tally = Tally(live_before=base, read=base, read_before=base, full=True, confirmed=base)
+        match limit:
+            case "max_enrolments":
+                tally.enrolled, tally.enrolments = count, {"Newsletter": count}
+            case "max_removals":
+                tally.removals = count
+            case "max_creates":
+                tally.creates = count
+            case "max_field_changes":
+                tally.field_changes = {"phone": count}
+            case _:
+                tally.read = base - count
+        assert bool(judge(tally, limits)) is held, (count, judge(tally, limits))
+
+
+def test_removals_of_one_group_are_a_share_of_whom_the_sync_gave_it() -> None:
+    limits = replace(WIDE, max_removals=Limit.parse("10%"))
+    tally = Tally(live_before=1000, read=1000, group_sizes={"VIP": 200})
+    tally.group_removals = {"VIP": 20}
+    assert judge(tally, limits) == []
+    tally.group_removals = {"VIP": 21}
+    assert judge(tally, limits) == [
+        "21 people would leave the group 'VIP'; the limit is 20 (max_removals)"
+    ]
+
+
+def test_several_trips_are_all_told() -> None:
+    tally = Tally(live_before=100, read=10, read_before=100, full=True, removals=90, creates=5000)
+    limits = Limits(*(Limit.parse(0) for _ in range(5)))
+    names = [words.rpartition("(")[2] for words in judge(tally, limits)]
+    assert names == ["max_shrink)", "max_removals)", "max_creates)"]
+
+
+# --- approval ---------------------------------------------------------------------------------------------
+
+
+def test_approval_is_used_up(house: House) -> None:
+    settled(house, {"max_creates": 2})
+    house.write(*people(8, score=9), *people(3, start=10, score=9))
+    house.approve(house.sync().run)
+    assert house.sync().created == 3
+    house.write(*people(8, score=9), *people(6, start=10, score=9))
+    assert house.sync().status is Status.HELD
+    assert len(house.everybody()) == 11
+
+
+def test_more_than_was_approved_is_held_again(house: House) -> None:
+    settled(house, {"max_creates": 2})
+    house.write(*people(8, score=9), *people(3, start=10, score=9))
+    house.approve(house.sync().run)
+    house.write(*people(8, score=9), *people(6, start=10, score=9))
+    held = house.sync()
+    assert held.trips == ["3 people would be created; the limit is 2 (max_creates)"]
+    assert (held.status, len(house.everybody())) == (Status.HELD, 8)
+    # Those that were approved still are; with the rest within the limit, all of them go.
+    house.write(*people(8, score=9), *people(5, start=10, score=9))
+    assert house.sync().created == 5
+
+
+def test_changed_change_is_not_the_approved_one(house: House) -> None:
+    settled(house, {"max_field_changes": 2})
+    house.write(*people(3, first="One", score=9), *people(5, start=3, score=9))
+    house.approve(house.sync().run)
+    house.write(*people(3, first="Two", score=9), *people(5, start=3, score=9))
+    assert house.sync().status is Status.HELD
+    assert house.account.contact("p0@example.com")["firstName"] == "F0"
+
+
+def test_nothing_to_approve_says_so(house: House) -> None:
+    settled(house, {"max_creates": 2})
+    with pytest.raises(UsageError):
+        house.approve(1)
+    house.write(*people(8, score=9), *people(3, start=10))
+    run = house.sync().run
+    house.approve(run)
+    with pytest.raises(UsageError, match="approved already"):
+        house.approve(run)
+
+
+def test_plan_after_approval_holds_nothing(house: House) -> None:
+    settled(house, {"max_removals": 2})
+    house.write(*people(5, score=9))
+    house.approve(house.sync().run)
+    planned, changes = house.plan()
+    assert (planned.trips, planned.held, planned.remove) == ([], 0, 3)
+    assert {change.kind for change in changes} == {ChangeKind.REMOVE}
+    assert house.sync().removed == 3
