@@ -11,8 +11,9 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, TextIO, cast
+from urllib.parse import unquote
 
 import structlog
 
@@ -69,7 +70,8 @@ def configure(*, level: int, secrets: Iterable[str] = (), stream: TextIO | None 
 
 def redactor(secrets: Iterable[str]) -> Processor:
     """The processor that takes secrets out of events, and addresses out of all but debug ones."""
-    known = sorted({s for s in secrets if len(s) >= SECRET_CHARS_MIN}, key=len, reverse=True)
+    parts = {part for secret in secrets for part in _parts(secret)}
+    known = sorted((p for p in parts if len(p) >= SECRET_CHARS_MIN), key=len, reverse=True)
     values = re.compile("|".join(map(re.escape, known))) if known else None
 
     def clean(text: str, *, addresses: bool) -> str:
@@ -99,6 +101,15 @@ def redactor(secrets: Iterable[str]) -> Processor:
         return {key: search(value, DEPTH_MAX, addresses=addresses) for key, value in event.items()}
 
     return redact
+
+
+def _parts(secret: str) -> Iterator[str]:
+    """The secret, and of a URL its password too, which a driver may show alone."""
+    yield secret
+    if "://" in secret:
+        authority = secret.partition("://")[2].rpartition("@")[0]
+        password = authority.partition(":")[2]
+        yield from (password, unquote(password))
 
 
 def _coloured() -> bool:

@@ -69,7 +69,7 @@ def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
         step.held = book.count if step.trips else 0
         if step.trips:
             with state.tx():
-                runs.hold(state, session.run, sync.name, book.changes())
+                runs.hold(state, session.run, sync.name, book.changes(free=False))
                 steps.drop_token(state, sync)
         if ground.show is not None:
             for change, _ in book.changes():
@@ -119,7 +119,8 @@ def _count(
         if change is None:
             continue
         digest = digest_of(change)
-        book.add(change, digest)
+        # The source's opt-outs were applied before, and are held by nothing.
+        book.add(change, digest, free=todo.leave_all)
         steps.note_changing(state, person.cid)
         if digest in approved:
             tally.gone_approved += int(todo.delete or todo.removal)

@@ -34,6 +34,7 @@ from syncd.state.store import State, hold, open_state
 from syncd.upload import listing
 from syncd.upload.pool import Pool
 from syncd.upload.recover import recover
+from syncd.upload.refresh import note_account_listed, refresh_account
 from syncd.upload.rounds import upload
 from syncd.upload.session import Session
 from syncd.watch import Watch
@@ -86,6 +87,7 @@ class _Part:
     same: int = 0  # changed records that mean the same after mapping
     struck: int = 0  # records of forgotten people
     held_fates: dict[str, int] = field(default_factory=dict)
+    promoted: bool = False  # the read counts, or there was nothing to promote
     ended: bool = False  # failed or held: nothing more happens to it in this run
 
 
@@ -206,6 +208,10 @@ class _Run:
         listing.read_groups(self.session)
         recover(self.session)
         listing.refresh_opt_outs(self.session)
+        self.account_listed = refresh_account(self.session)
+        recover(self.session)
+        if self.account_listed:
+            note_account_listed(self.session)
 
     def _step(self, part: _Part, show: Callable[[Change], None] | None) -> None:
         """Read one source and promote it, or say why not. Other syncs go on."""
@@ -216,6 +222,7 @@ class _Run:
             if self._needs_listing(part.row, part.read):
                 listing.list_account(self.session)
                 self.account_listed = True
+                note_account_listed(self.session)
             ground = Ground(
                 self.session,
                 self.rules,
@@ -223,11 +230,13 @@ class _Run:
                 show,
                 chosen=self.order.chosen,
             )
-            if not part.read.unchanged_source:
+            part.promoted = part.read.unchanged_source
+            if not part.promoted:
                 step = promote_read(ground, part.row, part.feed, part.read)
                 part.same, part.struck = step.same, step.struck
                 part.held_fates = step.held_fates
                 part.result.trips, part.result.held = step.trips, step.held
+                part.promoted = not step.trips
                 if step.trips:
                     part.result.status, part.ended = Status.HELD, True
         except (SourceError, ConfigError) as error:
@@ -353,7 +362,7 @@ class _Books:
         if found is None:
             return
         fates = self.unchanged()
-        fates.update(part.held_fates if part.ended else self._done())
+        fates.update(self._done() if part.promoted else part.held_fates or self.staged())
         result.read, result.gone = found.read, found.gone
         result.unchanged, result.changed = fates["unchanged"], fates["changed"]
         result.opted_out, result.records_quarantined = fates["opted_out"], fates["quarantined"]

@@ -55,6 +55,21 @@ def people(count: int, *, start: int = 0, **columns: object) -> list[Row]:
     ]
 
 
+class Killed(BaseException):
+    """The process died; nothing of ours may catch it."""
+
+
+class Killer(Nobody):
+    """Kills the run when a phase begins, after everything that was committed before it."""
+
+    def __init__(self, phase: str) -> None:
+        self._phase = phase
+
+    def phase(self, sync: str, phase: str, total: int | None) -> None:
+        if phase == self._phase:
+            raise Killed
+
+
 class House:
     """One account, its sources and its state. What tests look at often has a short name here."""
 
@@ -140,6 +155,11 @@ class House:
             assert result.missing() == 0, result
             assert (result.error is None) == (result.status is not Status.FAILED), result
         return results
+
+    def killed_at(self, phase: str) -> None:
+        """One run that dies when this phase begins: `settle`, `check`, `upload`..."""
+        with pytest.raises(Killed):
+            run.sync(self.settings, run.Order(), clock=self.clock, watch=Killer(phase))
 
     def plan(self, *names: str, **order: Any) -> tuple[PlanResult, list[Change]]:
         """What would happen; it sends nothing and leaves no trace."""

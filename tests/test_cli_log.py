@@ -66,6 +66,16 @@ def test_no_secret_of_a_query_is_logged() -> None:
     assert "b=2" in str(event["url"])
 
 
+def test_the_password_of_a_url_is_hidden_alone_too() -> None:
+    stream = io.StringIO()
+    url = "postgresql://me:p%40ss-word@db.example.com/crm"
+    log.configure(level=logging.INFO, secrets=[url], stream=stream)
+    structlog.get_logger().error("source.failed", a=url, b="tried p@ss-word", c="tried p%40ss-word")
+    event = json.loads(stream.getvalue())
+    assert event["b"] == event["c"] == f"tried {log.HIDDEN}"
+    assert "ss-word" not in event["a"]
+
+
 def test_addresses_are_for_debug_only() -> None:
     assert "ann@example.com" in str(logged(logging.DEBUG, email="ann@example.com")["email"])
     for level in (logging.INFO, logging.WARNING, logging.ERROR):

@@ -193,3 +193,25 @@ def test_columns_are_aligned_by_what_a_terminal_shows() -> None:
 
 def test_colour_is_for_terminals_only(capsys: pytest.CaptureFixture[str]) -> None:
     assert text.style("held", "red") == "held"
+
+
+def test_closed_and_full_streams_are_no_bugs(shell: Shell) -> None:
+    shell.people((1, "ann@example.com", "Ann"))
+    script = f"{sys.executable} -m syncd"
+    for command, code in (
+        (f"{script} plan >&-", 0),
+        (f"{script} plan 2>&-", 0),
+        (f"{script} plan >/dev/full", 1),
+    ):
+        done = subprocess.run(
+            ["sh", "-c", command],
+            cwd=shell.folder,
+            env=shell.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, (command, done.stderr)
+        assert "bug" not in done.stderr
+        assert "Traceback" not in done.stderr
+    assert "No space left" in done.stderr

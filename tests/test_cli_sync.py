@@ -73,6 +73,16 @@ def test_plan_shows_old_and_new(shell: Shell) -> None:
     assert said.out.splitlines()[-1] == "Next: syncd sync customers --limit 5"
 
 
+def test_plan_says_who_would_leave(shell: Shell) -> None:
+    shell.people(*many(30))
+    shell.inside("sync")
+    shell.people(*many(23))
+    out = shell.inside("plan").out
+    assert "7 people would leave" in out
+    assert "and 2 more" in out
+    assert "  - p30@example.com  remove" in out
+
+
 def test_plan_shows_the_first_changes_and_how_many_more(shell: Shell) -> None:
     shell.people(*many(50))
     said = shell.inside("plan")

@@ -9,7 +9,6 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from syncd import __version__
 from syncd.errors import Interrupted, SyncdError
@@ -76,7 +75,7 @@ def _prepare_streams() -> None:
     """A character that the terminal's encoding lacks, or a stream that is closed, ends nothing."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # `>&-`
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - till the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -93,7 +93,7 @@ def connector_words(name: str, connector: type[Connector]) -> None:
     if doc and not any(row[3] for row in rows):
         say()
         for line in doc.splitlines():
-            say(f"    {line.strip()}")
+            say(f"    {line.strip()}".rstrip())
     say()
     say(f"Next: syncd init --connector {name}")
 

@@ -109,7 +109,7 @@ def _standing(person: Person, *, now_s: float) -> list[str]:
 def _place(person: Person) -> str:
     if person.in_fluenzr:
         return f"is in FluenzR, status {clean(person.status or 'not seen yet')}"
-    return f"is not in FluenzR: {_why_not(person)}"
+    return f"is not in FluenzR as far as is known: {_why_not(person)}"
 
 
 def _why_not(person: Person) -> str:

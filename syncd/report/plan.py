@@ -5,7 +5,6 @@ passes through a file that is deleted when it is closed.
 """
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -267,4 +266,3 @@ def _next(results: list[PlanResult], then: str) -> None:
         say(f"Next: {then}")
     else:
         say("Nothing to send.")
-    sys.stdout.flush()

@@ -49,16 +49,21 @@ def _write(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
     except BrokenPipeError:
-        # Whoever read it (`| head`) has seen enough; what was asked for is done all the same.
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)
-    except OSError as error:
+        _abandon(stream)  # whoever read it (`| head`) has seen enough; the work goes on
+    except OSError as problem:
+        _abandon(stream)
         raise SyncdError(
             "The answer cannot be written",
-            why=error.strerror or str(error),
+            why=problem.strerror or str(problem),
             hint="What was asked for may be done all the same: see `syncd history`",
         ) from None
+
+
+def _abandon(stream: TextIO) -> None:
+    """What is written from now on, and what still waits in the buffer, goes nowhere."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def style(text: str, name: str, *, stream: TextIO | None = None) -> str:

@@ -47,9 +47,9 @@ WHERE k.sync=? GROUP BY fate
 # The same question when the step is held: a record is held where its contact would have changed.
 HELD_FATE = """
 SELECT CASE
+  WHEN k.was='opted_out' OR r.skip='opted_out' THEN 'opted_out'
   WHEN k.was='gone' OR r.cid IN (SELECT cid FROM scratch.changing) THEN 'held'
   WHEN k.was IN ('filtered','address') THEN 'skipped:' || k.was
-  WHEN k.was='opted_out' OR r.skip='opted_out' THEN 'opted_out'
   WHEN k.was='blocked' OR r.skip='blocked' THEN 'quarantined'
   WHEN r.rowno IS NULL THEN 'skipped:forgotten'
   WHEN r.skip IN ('filtered','address') THEN 'skipped:' || r.skip

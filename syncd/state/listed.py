@@ -89,3 +89,28 @@ def forget_absent_opt_outs(state: State) -> None:
         " AND NOT EXISTS (SELECT 1 FROM scratch.listed l WHERE l.email=contact.email)"
         " AND NOT EXISTS (SELECT 1 FROM record r WHERE r.cid=contact.cid)"
     )
+
+
+# A contact as the listing shows it, where that is no surprise: its own id, or the first one for a row that had none.
+AS_EXPECTED = """
+FROM scratch.listed l WHERE l.email=contact.email AND contact.state='ok' AND contact.inflight IS NULL
+AND (contact.rid=l.rid OR contact.rid IS NULL AND NOT EXISTS(SELECT 1 FROM contact o WHERE o.rid=l.rid)
+  AND (contact.origin='adopted' OR (l.shown ->> '$.created_ms') BETWEEN contact.made_from AND contact.made))
+"""
+
+
+def take_over(state: State, *, run: int) -> int:
+    """Ids and statuses of everybody whom a whole listing shows as expected (inside a transaction); how many."""
+    return state.write(
+        f"UPDATE contact SET rid=l.rid,status=l.shown ->> '$.status',read_run=? {AS_EXPECTED}", run
+    )
+
+
+def to_verify(state: State, *, run: int) -> list[int]:
+    """Contacts that the listing does not show, or otherwise than expected; and those that somebody has put back."""
+    rows = state.rows(
+        "SELECT cid FROM contact c WHERE inflight IS NULL AND read_run IS NOT ? AND (state='ok' OR state='new'"
+        " AND EXISTS(SELECT 1 FROM scratch.listed l WHERE l.email=c.email)) ORDER BY cid",
+        run,
+    )
+    return [row[0] for row in rows]

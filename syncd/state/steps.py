@@ -125,9 +125,9 @@ class ChangeBook:
     def __init__(self) -> None:
         # SQLite's own temporary file: private, and gone when it is closed or the process dies.
         self._db = sqlite3.connect("", isolation_level=None)
-        self._db.execute("CREATE TABLE change(change BLOB, digest BLOB)")
-        self._rows: list[tuple[bytes, bytes]] = []
-        self.count = 0
+        self._db.execute("CREATE TABLE change(change BLOB, digest BLOB, free INTEGER)")
+        self._rows: list[tuple[bytes, bytes, bool]] = []
+        self.count = 0  # of those that a guard can hold
 
     def __enter__(self) -> Self:
         return self
@@ -140,23 +140,24 @@ class ChangeBook:
     ) -> None:
         self._db.close()
 
-    def add(self, change: Change, digest: bytes) -> None:
-        """Keep one change."""
-        self._rows.append((change.dump(), digest))
-        self.count += 1
+    def add(self, change: Change, digest: bytes, *, free: bool) -> None:
+        """Keep one change. free: no guard holds it."""
+        self._rows.append((change.dump(), digest, free))
+        self.count += not free
         if len(self._rows) >= CHUNK_ROWS:
             self._flush()
 
     def _flush(self) -> None:
         self._db.execute("BEGIN")
-        self._db.executemany("INSERT INTO change VALUES(?,?)", self._rows)
+        self._db.executemany("INSERT INTO change VALUES(?,?,?)", self._rows)
         self._db.execute("COMMIT")
         self._rows.clear()
 
-    def changes(self) -> Iterator[tuple[Change, bytes]]:
-        """All of them, in order."""
+    def changes(self, *, free: bool = True) -> Iterator[tuple[Change, bytes]]:
+        """In order: all of them, or only those that a guard can hold."""
         self._flush()
-        for text, digest in self._db.execute("SELECT change,digest FROM change ORDER BY rowid"):
+        query = "SELECT change,digest FROM change WHERE free<=? ORDER BY rowid"
+        for text, digest in self._db.execute(query, (free,)):
             yield Change.load(text), digest
 
 

@@ -39,7 +39,8 @@ class SyncNow:
     """How one sync stands. completed_s: the last run that ended well; promoted_s: the age of its data.
 
     held, held_run, approved: changes that wait for an approval, of which run, and how many have it.
-    trips: what the guards of that run said. stuck: people whom FluenzR refuses, or whose change was put off after answers that left us in doubt.
+    trips: what the guards of that run said. stuck: people whom FluenzR refuses, or whose change was
+    put off after answers that left us in doubt.
     """
 
     name: str
