@@ -162,8 +162,10 @@ class Demo:
             [
                 f"{result.create:,} people would be created",
                 f"{result.enrol:,} of them would join the dynamic group Drip, and so be mailed",
-                f"{result.requests:,} requests so far and to come, {result.seconds_at_limit:g} s at the"
-                " API's limit",
+                (
+                    f"{result.requests:,} requests so far and to come, {result.seconds_at_limit:g} s at the"
+                    " API's limit"
+                ),
                 f"e-mails sent: {self._mails():,}",
             ],
         )
@@ -173,9 +175,11 @@ class Demo:
         return Chapter(
             "syncd sync: the first run",
             [
-                f"{result.created:,} people created in {result.seconds:.1f} s, with"
-                f" {result.requests:,} requests (one POST each would have taken {PEOPLE / 1000:g}"
-                " minutes at the API's limit)",
+                (
+                    f"{result.created:,} people created in {result.seconds:.1f} s, with"
+                    f" {result.requests:,} requests (one POST each would have taken {PEOPLE / 1000:g}"
+                    " minutes at the API's limit)"
+                ),
                 f"e-mails sent: {self._mails():,}, to exactly those who were in the plan",
             ],
         )
@@ -186,8 +190,10 @@ class Demo:
         return Chapter(
             "syncd sync: again, with nothing new",
             [
-                f"{result.unchanged:,} people unchanged, {self._sandbox.writes() - writes} changes sent,"
-                f" {result.requests:,} requests, all of them reads, {result.seconds:.1f} s",
+                (
+                    f"{result.unchanged:,} people unchanged, {self._sandbox.writes() - writes} changes sent,"
+                    f" {result.requests:,} requests, all of them reads, {result.seconds:.1f} s"
+                ),
                 f"e-mails sent: {self._mails() - mails}",
             ],
         )
@@ -200,9 +206,11 @@ class Demo:
         return Chapter(
             f"{CHANGED} people get another company, {NEW} are new; syncd sync",
             [
-                f"{count} of {result.read:,} people sent: {result.created} created, {result.updated}"
-                f" updated, by {self._sandbox.writes() - writes} requests that change something,"
-                f" {result.requests} in all, {result.seconds:.1f} s",
+                (
+                    f"{count} of {result.read:,} people sent: {result.created} created, {result.updated}"
+                    f" updated, by {self._sandbox.writes() - writes} requests that change something,"
+                    f" {result.requests} in all, {result.seconds:.1f} s"
+                ),
                 f"e-mails sent: {self._mails() - mails}",
             ],
         )

@@ -46,6 +46,10 @@ class Forecast:
         self._count_requests(change, changes_fields=changes_fields)
         self.show(change)
 
+    def groups(self) -> set[str]:
+        """Names of all groups that somebody would join."""
+        return {*self._joins, *(name for names in self._creates for name in names)}
+
     def _count_requests(self, change: Change, *, changes_fields: bool) -> None:
         before = self._requests()
         if change.kind is ChangeKind.CREATE:

@@ -329,6 +329,10 @@ class _Run:
             result.skipped_by = of_sync.skipped(of_sync.unchanged() + of_sync.staged())
             result.read, result.unchanged = found.read, found.same + part.same
             result.sees_removals = found.full or found.unchanged_source
+        result.new_groups = sorted(
+            g for g in forecast.groups() if not self.session.groups.exists(g)
+        )
+        result.requests += len(result.new_groups)
         result.quarantine = books.backlog(
             self.state, part.row.sync, now_s=self.session.now_s()
         ).quarantined

@@ -12,10 +12,12 @@ import pytest
 from house import BULK, House, house_fixture, people, row  # noqa: F401 - a fixture
 
 from syncd.core.result import Status, gravest
+from syncd.errors import Interrupted
 from syncd.sandbox import contacts, routes
 from syncd.sandbox.exchange import Answer, Request
 from syncd.sandbox.faults import Act, Cut, Drop, Effect, Garbage, Late, Page, Throttle
 from syncd.sandbox.faults import Status as Broken
+from syncd.testing.clock import FakeClock
 
 ANN, BOB, CAT = "ann@example.com", "bob@example.com", "cat@example.com"
 SETTLE_S = 120.0
@@ -583,6 +585,34 @@ def test_endless_throttling_fails_the_run_and_loses_nothing(house: House) -> Non
     assert house.sync().created == 3
     assert sorted(house.mailed()) == addresses(3)
     assert is_quiet(house)
+
+
+def test_the_limit_is_never_met(house: House) -> None:
+    """One request a person, more than a minute allows: the run waits, and is never refused."""
+    house.sandbox.limit.requests = 60
+    for n in range(100):
+        house.account.add_contact(f"p{n}@example.com", firstName=f"F{n}")
+    house.configure(tags=["crm"])
+    house.write(*people(100))
+    before_s = house.clock.now_s()
+    assert house.sync().status is Status.OK
+    assert house.sandbox.throttled == 0
+    assert house.clock.now_s() - before_s < 5 * 60
+    assert all(one["tags"] == ["crm"] for one in house.account.contacts_by_email().values())
+
+
+def test_stopped_run_leaves_nothing_in_doubt(house: House) -> None:
+    """SIGTERM while a thousand are on their way: what was answered is kept, the next run goes on."""
+    newsletter(house, *people(2500), guard={"max_enrolments": 5000})
+    house.fault(Act(action=house.clock.stop), "POST", BULK, nth={2})
+    with pytest.raises(Interrupted):
+        house.sync()
+    assert house.in_flight() == 0
+    assert 0 < len(house.everybody()) < 2500 or len(house.mailed()) == 2500
+    house.clock = house.sandbox.clock = FakeClock(house.clock.now_s())
+    result = house.sync()
+    assert result.status is Status.OK
+    assert sorted(house.mailed()) == addresses(2500)
 
 
 def test_wrong_key_fails_every_sync_and_the_next_run_goes_on(

@@ -218,6 +218,53 @@ def test_two_records_with_one_address_are_one_person(house: House) -> None:
     assert house.account.groups_of(ANN) == {"B"}
 
 
+def test_two_records_that_become_one_person(house: House) -> None:
+    before = loaded(house, row(1, ANN, first="Ann"), row(2, BOB, last="Lee"), on_removal="delete")
+    house.write(row(1, BOB, first="Ann"), row(2, BOB, last="Lee"))
+    house.sync()
+    assert ids(house) == {BOB: before[BOB]}
+    bob = house.account.contact(BOB)
+    assert (bob["firstName"], bob["lastName"]) == ("Ann", "Lee")
+    assert sorted(house.mailed()) == [ANN, BOB]
+
+
+def test_one_person_who_becomes_two(house: House) -> None:
+    before = loaded(
+        house, row(1, ANN, first="Ann"), row(2, ANN), groups=["Newsletter", "Customers"]
+    )
+    house.write(row(1, ANN, first="Ann"), row(2, BOB, first="Bob"))
+    result = house.sync()
+    assert (result.moved, result.created) == (0, 1)
+    assert ids(house)[ANN] == before[ANN]
+    assert house.members("Customers") == {ANN, BOB}
+    assert house.mailed() == [ANN]  # both records were mailed as Ann
+
+
+def test_new_key_for_the_same_address_changes_nothing(house: House) -> None:
+    loaded(
+        house, row(1, ANN, first="Ann"), row(2, BOB), on_removal="delete", guard={"max_removals": 0}
+    )
+    writes = house.sandbox.writes()
+    house.write(row(7, ANN, first="Ann"), row(2, BOB))
+    result = house.sync()
+    assert (result.status, result.gone, house.sandbox.writes()) == (Status.OK, 1, writes)
+    assert house.sync(full=True).unchanged == 2
+
+
+def test_search_for_an_address_is_exact(house: House) -> None:
+    """FluenzR's filter finds whatever contains the address."""
+    plus = "ann+news@example.com"
+    house.account.add_contact("joann@example.com", firstName="Jo")
+    house.account.add_contact("x-" + plus, firstName="X")
+    house.configure(groups=[{"name": "Hot", "when": "score|int > 5"}])
+    house.write(row(1, ANN, first="Ann"), row(2, plus, first="Plus"))
+    house.sync()
+    house.write(row(1, ANN, first="Ann", score=9), row(2, plus, first="Plus", score=9))
+    house.sync()
+    assert house.members("Hot") == {ANN, plus}
+    assert first_names(house)["joann@example.com"] == "Jo"
+
+
 def test_letter_case_is_never_data(house: House) -> None:
     house.account.add_contact("ANN@Example.COM", firstName="Ann")
     house.write(row(1, ANN, first="Ann"))
@@ -291,6 +338,49 @@ def test_only_the_named_sync_runs(house: House) -> None:
     assert house.everybody() == {BOB}
     house.sync("crm")
     assert house.everybody() == {ANN, BOB}
+
+
+def test_sync_that_left_the_configuration_takes_nothing_along(house: House) -> None:
+    two_syncs(house, on_removal="delete")
+    house.write(row(1, ANN), row(2, BOB), source="crm")
+    house.write(row(1, ANN), source="shop")
+    house.sync_all()
+    before, writes = house.account.contacts_by_email(), house.sandbox.writes()
+    house.configure(syncs={"shop": {"groups": ["Shop", "Both"], "tags": ["shop"]}})
+    house.sync_all(full=True)
+    assert (house.account.contacts_by_email(), house.sandbox.writes()) == (before, writes)
+
+
+def test_missing_group_of_one_sync_does_not_disturb_the_other(house: House) -> None:
+    house.configure(
+        syncs={
+            "crm": {"groups": ["New", "Newer"], "create_groups": False},
+            "shop": {"groups": ["Newer", "New"]},
+        }
+    )
+    house.write(row(1, ANN), source="crm")
+    house.write(row(1, BOB), source="shop")
+    crm, shop = house.sync_all()
+    assert (crm.status, shop.status) == (Status.FAILED, Status.OK)
+    assert house.account.groups_of(BOB) == {"New", "Newer"}
+    crm, shop = house.sync_all()
+    assert (crm.status, shop.status) == (Status.OK, Status.OK)
+    assert house.members("New") == house.members("Newer") == {ANN, BOB}
+    assert len(house.account.groups) == 2
+
+
+def test_most_cautious_policy_of_all_records_counts(house: House) -> None:
+    house.configure(
+        syncs={"crm": {"on_removal": "delete"}, "shop": {"on_removal": "keep"}},
+        guard={"max_shrink": "100%"},
+    )
+    house.write(row(1, ANN), row(2, BOB), row(3, CAT), source="crm")
+    house.write(row(1, ANN), row(3, CAT), source="shop")
+    house.sync_all()
+    house.write(row(3, CAT), source="crm")
+    house.write(row(3, CAT), source="shop")
+    house.sync_all()
+    assert house.everybody() == {ANN, CAT}
 
 
 # --- who is not wanted -----------------------------------------------------------------------------------
@@ -433,6 +523,20 @@ def test_deleting_needs_a_read_of_this_run(house: House) -> None:
     house.sync()
     assert house.everybody() == {ANN, BOB}
     assert house.account.groups_of(ANN) == set()
+
+
+def test_delete_that_waits_is_forgotten_when_the_person_returns(house: House) -> None:
+    two_syncs(house, on_removal="delete")
+    house.write(row(1, ANN), row(2, BOB), source="crm")
+    house.write(row(3, CAT), source="shop")
+    house.sync_all()
+    house.write(row(2, BOB), source="crm")
+    house.sync("crm")
+    house.write(row(1, ANN), row(2, BOB), source="crm")
+    house.sync("crm")
+    writes = house.sandbox.writes()
+    house.sync_all()
+    assert (house.everybody(), house.sandbox.writes()) == ({ANN, BOB, CAT}, writes)
 
 
 @pytest.mark.parametrize("on_removal", ["ungroup", "delete", "keep"])
@@ -611,6 +715,25 @@ def test_two_groups_of_one_name_are_not_guessed_between(house: House) -> None:
     assert next(iter(house.account.contacts.values())).groups == {other.id: None}
 
 
+def test_group_that_left_the_configuration_is_left(house: House) -> None:
+    loaded(house, row(1, ANN), row(2, BOB), groups=["A", "B"])
+    house.account.add_contact(CAT, groups=["B"])
+    house.configure(groups=["A"])
+    assert house.sync().ungrouped == 2
+    assert (house.members("A"), house.members("B")) == ({ANN, BOB}, {CAT})
+
+
+def test_people_who_replied_are_updated_and_not_enrolled(house: House) -> None:
+    loaded(house, row(1, ANN, first="Ann"), row(2, BOB, first="Bob"), groups=["Customers"])
+    house.account.opt_out(ANN, status="replied")
+    house.configure(groups=["Customers", "Newsletter", "Static"])
+    house.write(row(1, ANN, first="Anne"), row(2, BOB, first="Bob"))
+    house.sync()
+    assert house.account.groups_of(ANN) == {"Customers", "Static"}
+    assert first_names(house)[ANN] == "Anne"
+    assert house.mailed() == [BOB]
+
+
 # --- when what is read -----------------------------------------------------------------------------------
 
 
@@ -678,6 +801,64 @@ def test_one_key_twice_fails_the_read_and_names_both_places(house: House) -> Non
     assert house.everybody() == set()
 
 
+# --- plans ---------------------------------------------------------------------------------------------
+
+
+def test_plan_tells_what_the_run_does(house: House) -> None:
+    crowd = people(20)
+    house.account.add_contact(ANN, firstName="A.")
+    loaded(
+        house, *crowd, row(98, ANN, first="Ann"), row(99, BOB, first="Bob"),
+        groups=["Newsletter", {"name": "Hot", "when": "score|int > 5"}], tags=["crm"],
+    )  # fmt: skip
+    crowd[0]["first"] = "New"
+    crowd[1]["score"] = "9"
+    crowd[2]["email"] = "moved@example.com"
+    house.write(*crowd[:18], row(98, ANN, first="Ann", score=9), row(99, BOB), row(50, CAT))
+    planned, changes = house.plan()
+    again, _ = house.plan()
+    done = house.sync()
+    assert planned == again
+    assert (planned.create, planned.update, planned.move) == (1, 2, 1)
+    assert (done.created, done.updated, done.moved) == (1, 2, 1)
+    assert planned.remove == done.removed == 2
+    assert planned.group == done.grouped == 3
+    assert planned.ungroup == done.ungrouped == 2
+    assert planned.enrol == done.enrolled == 1
+    kinds = {change.email: change.kind for change in changes}
+    assert kinds == {
+        CAT: "create",
+        "p0@example.com": "update",
+        BOB: "update",
+        "p1@example.com": "group",
+        ANN: "group",
+        "p2@example.com": "move",
+        "p18@example.com": "remove",
+        "p19@example.com": "remove",
+    }
+    assert house.plan()[1] == []
+
+
+def test_plan_of_a_first_run_leaves_nothing_behind(house: House) -> None:
+    house.configure(groups=["Customers"])
+    house.write(*people(3))
+    planned, changes = house.plan()
+    assert (planned.create, planned.group, len(changes)) == (3, 3, 3)
+    assert sorted(path.name for path in house.folder.iterdir() if "lock" not in path.name) == [
+        "config.toml",
+        "people.csv",
+    ]
+    assert house.sync().created == 3
+
+
+def test_plan_shows_what_still_waits(house: House) -> None:
+    house.account.refuse(ANN)
+    house.write(row(1, ANN), row(2, BOB))
+    house.sync()
+    planned, changes = house.plan()
+    assert (planned.quarantine, [change.email for change in changes]) == (1, [ANN])
+
+
 # --- careful first tries -------------------------------------------------------------------------------
 
 
@@ -717,3 +898,58 @@ def test_careful_try_sends_nobody_else_who_waits(house: House) -> None:
     house.write(row(1, ANN, first="Ann"), row(2, BOB))
     house.sync(email=ANN)
     assert (house.everybody(), first_names(house)) == ({ANN}, {ANN: "Ann"})
+
+
+def test_careful_try_does_not_stand_for_the_first_listing(house: House) -> None:
+    """Everybody who was there before is found by the listing, not by creates that are skipped."""
+    for n in range(30):
+        house.account.add_contact(f"p{n}@example.com", firstName="Old", company="Theirs")
+    house.write(*people(30), row(99, ANN))
+    house.sync(email=ANN)
+    assert house.everybody() - {ANN} == {f"p{n}@example.com" for n in range(30)}
+    assert first_names(house)["p3@example.com"] == "Old"
+    result = house.sync()
+    assert (result.created, result.updated) == (0, 30)
+    assert all(body["onDuplicate"] == "update" for body in house.sent()[1:])
+
+
+def test_guards_judge_a_careful_try_by_whom_it_means(house: House) -> None:
+    house.account.add_group("Newsletter", dynamic=True)
+    house.configure(groups=["Newsletter"], guard={"max_enrolments": 2})
+    house.write(*people(10))
+    assert house.sync().status is Status.HELD
+    assert house.sync(limit=2).enrolled == 2
+    assert house.sync(limit=3).status is Status.HELD
+    assert len(house.mailed()) == 2
+
+
+def test_careful_try_with_somebody_whom_the_source_does_not_have(house: House) -> None:
+    house.write(*people(3))
+    result = house.sync(email="nobody@example.com")
+    assert (result.created, result.records_held, house.sandbox.writes()) == (0, 3, 0)
+
+
+@pytest.mark.parametrize("order", [{"email": ANN}, {"limit": 1}])
+def test_careful_try_of_an_unchanged_source(house: House, order: dict[str, object]) -> None:
+    house.write(row(1, ANN, first="Ann"), row(2, BOB))
+    house.sync()
+    result = house.sync(**order)
+    assert (result.status, result.unchanged, result.updated) == (Status.OK, 2, 0)
+    assert house.plan(**order)[1] == []
+
+
+@pytest.mark.parametrize("order", [{"email": ANN}, {"limit": 1}])
+def test_careful_try_of_a_broken_source(house: House, order: dict[str, object]) -> None:
+    house.break_source(row(1, ANN, first="Ann"))
+    assert house.sync(**order).status is Status.FAILED
+    assert house.everybody() == set()
+
+
+@pytest.mark.parametrize("order", [{"email": ANN}, {"limit": 1}])
+def test_plan_of_a_careful_try(house: House, order: dict[str, object]) -> None:
+    house.configure(groups=["Customers"])
+    house.write(row(1, ANN, first="Ann"), row(2, BOB))
+    planned, changes = house.plan(**order)
+    assert (planned.create, [change.email for change in changes]) == (1, [ANN])
+    assert house.sync(**order).created == 1
+    assert house.everybody() == {ANN}

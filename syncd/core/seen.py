@@ -8,6 +8,14 @@ from syncd.core.model import GroupKind
 from syncd.core.person import Payload, Person, differing, work
 
 
+# What a contact of the API shows [D]; a passthrough field (`send_as`) is believed as it was sent.
+VISIBLE = frozenset({"firstName", "lastName", "company", "jobTitle", "phone", "website"})
+
+
+def _visible(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name in VISIBLE}
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A contact as FluenzR shows it. email: lower case. groups: gids; None: the answer does not tell. created_ms: None: unknown."""
@@ -51,7 +59,7 @@ def is_just_made(claim: Claim, want: Payload, shown: Shown) -> bool:
         return False
     if shown.created_ms < claim.inflight_at or shown.tags is None or not want.tags <= shown.tags:
         return False
-    wanted = {k: v for k, v in want.fields.items() if v is not None}
+    wanted = _visible({k: v for k, v in want.fields.items() if v is not None})
     custom = {k: v for k, v in want.custom_fields.items() if v is not None}
     return not differing(wanted, shown.fields) and not differing(custom, shown.custom_fields)
 
@@ -61,7 +69,8 @@ def ours_of(want: Payload, sent: Payload, shown: Shown) -> Payload:
     groups = sent.groups if shown.groups is None else shown.groups & (want.groups | sent.groups)
     tags = sent.tags if shown.tags is None else shown.tags & (want.tags | sent.tags)
     return Payload(
-        _ours(want.fields, sent.fields, shown.fields),
+        _ours(want.fields, sent.fields, shown.fields)
+        | {n: v for n, v in sent.fields.items() if n not in VISIBLE and n not in shown.fields},
         _ours(want.custom_fields, sent.custom_fields, shown.custom_fields),
         groups,
         tags,
@@ -91,7 +100,7 @@ def is_image(body: Mapping[str, Any] | None, shown: Shown) -> bool:
     """Whether the contact is exactly what the bulk update would have made, whenever it was made."""
     if body is None or shown.tags is None or shown.groups is None or shown.tags or shown.groups:
         return False
-    return _image(body["f"], shown.fields) and _image(body["c"], shown.custom_fields)
+    return _image(_visible(body["f"]), shown.fields) and _image(body["c"], shown.custom_fields)
 
 
 def _image(sent: Mapping[str, Any], shown: Mapping[str, Any]) -> bool:

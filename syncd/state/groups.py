@@ -124,6 +124,10 @@ class Groups:
             )
         return found[0] if found else None
 
+    def exists(self, name: str) -> bool:
+        """Whether FluenzR has a group of this name."""
+        return any(known == name and gid in self.rids for gid, known in self.names.items())
+
     def to_create(self) -> list[int]:
         """Groups that a source or the configuration names and FluenzR does not have."""
         return sorted(gid for gid in set(self._aliases.values()) if gid not in self.rids)
