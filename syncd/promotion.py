@@ -92,7 +92,8 @@ def _apply(
     if not sync.listed and read.read:
         listed.adopt(state, run=session.run)
         listed.forget_absent_opt_outs(state)
-        steps.mark_listed(state, sync)
+        if not ground.chosen:  # a careful first try does not stand for everybody's first listing
+            steps.mark_listed(state, sync)
         links.merge_touched(state, ground.rules, session.groups)
     if not feed.settings.create_groups:
         refuse_missing_groups(session, steps.touched_groups(state), sync=feed.name)

@@ -170,6 +170,7 @@ class _Run:
             clears_with="" if probe.get("clearing") == "empty_string" else None,
         )  # fmt: skip
         listed.prepare_listed(state)
+        steps.prepare_stepped(state)
         self.parts = [
             _Part(feed, row, SyncResult(run=number, sync=feed.name))
             for feed, row in zip(feeds, rows, strict=True)

@@ -690,6 +690,20 @@ def test_group_that_could_not_be_created_stops_the_sending(house: House) -> None
     assert len(house.account.groups) == 1  # it was there, and was found
 
 
+@pytest.mark.parametrize("ahead_s", [-3600, -1, 1, 3600])
+@pytest.mark.parametrize("applied", [True, False])
+def test_clocks_that_differ(house: House, ahead_s: int, applied: bool) -> None:
+    """FluenzR's clock decides what is ours, and ours decides how long to wait."""
+    house.quirks(clock_ahead_s=ahead_s)
+    newsletter(house, *people(4), on_removal="delete")
+    house.fault(Drop(applied=applied), "POST", BULK, times=1)
+    assert house.sync().created == 4
+    house.write(*people(3))
+    assert house.sync().removed == 1
+    assert sorted(house.everybody()) == addresses(3)
+    assert is_quiet(house)
+
+
 # --- no Date header ----------------------------------------------------------------------------------------
 
 

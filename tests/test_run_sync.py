@@ -4,6 +4,7 @@ import pytest
 from house import BULK, FIELDS, House, house_fixture, people, row  # noqa: F401 - a fixture
 
 from syncd.core.result import Status
+from syncd.sandbox.faults import Drop
 
 ANN, BOB, CAT = "ann@example.com", "bob@example.com", "cat@example.com"
 
@@ -620,6 +621,82 @@ def test_custom_field_of_a_human_survives(
     assert house.account.contact(ANN)["customFields"] == {"note": "hers", "more": "too"}
 
 
+CONSENT = {
+    **FIELDS,
+    "consent": {"path": "score", "send_as": "consentSource"},
+    "pipelineStageId": {"value": "stg_2"},
+}
+
+
+def consent(house: House, email: str) -> object:
+    found = house.account.contact_by_email(email)
+    return found and found.extra.get("consentSource")
+
+
+def test_field_that_fluenzr_does_not_show_is_sent_once(house: House) -> None:
+    """What is passed through under another name cannot be read back; it is no drift."""
+    house.account.add_contact(BOB)
+    house.configure(fields=CONSENT, groups=[{"name": "Hot", "when": "last == 'hot'"}])
+    house.write(row(1, ANN, score="web"), row(2, BOB, score="web"))
+    house.sync()
+    assert (consent(house, ANN), consent(house, BOB)) == ("web", "web")
+    assert house.account.contact(BOB)["pipelineStage"]["id"] == "stg_2"
+    for _ in range(2):
+        writes = house.sandbox.writes()
+        house.later(days=2)
+        assert house.sync(full=True).unchanged == 2
+        assert house.sandbox.writes() == writes
+    house.write(row(1, ANN, score="event", last="hot"), row(2, BOB, score="web", last="hot"))
+    house.sync()
+    assert (consent(house, ANN), house.members("Hot")) == ("event", {ANN, BOB})
+    house.later(hours=1)
+    house.write(row(1, ANN, score="event"), row(2, BOB, score="web"))
+    house.sync()
+    writes = house.sandbox.writes()
+    house.sync(full=True)
+    assert (house.sandbox.writes(), house.members("Hot")) == (writes, set())
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_lost_answer_about_a_field_that_is_not_shown(house: House, applied: bool) -> None:
+    house.account.add_group("Newsletter", dynamic=True)
+    house.configure(fields=CONSENT, groups=["Newsletter"], on_removal="delete")
+    rows = people(3, score="web")
+    house.write(*rows)
+    house.fault(Drop(applied=applied), "POST", BULK, times=1)
+    assert house.sync().created == 3
+    house.write(*people(3, first="New", score="event"))
+    house.fault(Drop(applied=applied), "POST", BULK, nth={1})
+    assert house.sync().updated == 3
+    assert {consent(house, one["email"]) for one in rows} == {"event"}
+    assert sorted(house.mailed()) == [one["email"] for one in rows]
+    house.write(*people(2, first="New", score="event"))
+    assert house.sync().removed == 1
+    assert len(house.everybody()) == 2  # it was proven to be ours
+
+
+def test_accident_with_a_field_that_is_not_shown_is_undone(house: House) -> None:
+    loaded(house, row(1, ANN, score="web"), row(2, BOB), fields=CONSENT)
+    house.account.remove(ANN)
+    house.later(hours=1)
+    house.write(row(1, ANN, score="event", first="Ann"), row(2, BOB))
+    house.sync()
+    assert house.everybody() == {BOB}
+
+
+def test_custom_field_that_fluenzr_drops_is_not_sent_for_ever(house: House) -> None:
+    house.quirks(unknown_custom_fields="drop")
+    house.account.add_contact(BOB)
+    house.configure(custom_fields={"score": {"path": "score", "as": "number"}})
+    house.write(row(1, ANN, score=1), row(2, BOB, score=1))
+    house.sync()
+    for _ in range(2):
+        writes = house.sandbox.writes()
+        house.later(days=2)
+        house.sync(full=True)
+        assert house.sandbox.writes() == writes
+
+
 def test_human_edits_of_our_fields_stay_until_the_source_changes(house: House) -> None:
     house.write(row(1, ANN, first="Ann", last="Lee"))
     house.sync()
@@ -699,6 +776,24 @@ def test_group_deleted_by_hand_is_made_again_and_mails_nobody(house: House) -> N
     assert house.members("Customers") == {ANN, BOB, CAT}
     assert len(house.account.groups) == 2
     assert sorted(house.mailed()) == [ANN, BOB]
+
+
+def test_letter_case_of_a_group_is_no_other_group(house: House) -> None:
+    house.account.add_group("CUSTOMERS")
+    house.configure(groups=["Customers"])
+    house.write(row(1, ANN))
+    house.sync()
+    assert (house.members("CUSTOMERS"), len(house.account.groups)) == ({ANN}, 1)
+
+
+def test_groups_named_by_the_source(house: House) -> None:
+    house.configure(groups=[{"from": "last", "prefix": "CRM "}])
+    house.write(row(1, ANN, last="A"), row(2, BOB, last="B"), row(3, CAT))
+    house.sync()
+    assert (house.members("CRM A"), house.members("CRM B")) == ({ANN}, {BOB})
+    house.write(row(1, ANN, last="B"), row(2, BOB, last="C"), row(3, CAT, last="A"))
+    house.sync()
+    assert [house.members(f"CRM {name}") for name in "ABC"] == [{CAT}, {ANN}, {BOB}]
 
 
 def test_two_groups_of_one_name_are_not_guessed_between(house: House) -> None:
@@ -849,6 +944,19 @@ def test_plan_of_a_first_run_leaves_nothing_behind(house: House) -> None:
         "people.csv",
     ]
     assert house.sync().created == 3
+
+
+def test_plan_beside_something_in_flight_and_a_broken_source(house: House) -> None:
+    two_syncs(house)
+    house.write(row(1, ANN), source="crm")
+    house.write(row(1, BOB), source="shop")
+    house.fault(Drop(applied=True), "POST", BULK, times=1)
+    house.killed_at("settle")
+    house.break_source(row(1, ANN), source="crm")
+    before_s = house.clock.now_s()
+    broken, _ = house.plan()
+    assert "crm.csv" in (broken.error or "")
+    assert house.clock.now_s() - before_s < 60  # a plan does not wait for what is on its way
 
 
 def test_plan_shows_what_still_waits(house: House) -> None:

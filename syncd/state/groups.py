@@ -46,7 +46,11 @@ class Groups:
     def refresh(self, seen: Iterable[SeenGroup]) -> None:
         """Take over what GET /groups shows. A group that is gone loses its id, and its members their membership."""
         shown = {group.rid: group for group in seen}
-        without_id = {self.names[gid]: gid for gid in self.names if gid not in self.rids}
+        for rid, gid in self._by_rid.items():
+            if rid not in shown:
+                self._state.write("UPDATE grp SET rid=NULL WHERE gid=?", gid)
+                self._forget_members(gid)
+        without_id = {n: gid for gid, n in self.names.items() if self.rids.get(gid) not in shown}
         for group in shown.values():
             gid = self._by_rid.get(group.rid)
             if gid is None and group.name in without_id:
@@ -66,10 +70,6 @@ class Groups:
                 self._state.write(
                     "UPDATE grp SET name=?,kind=? WHERE gid=?", group.name, group.kind.value, gid
                 )
-        for rid, gid in self._by_rid.items():
-            if rid not in shown:
-                self._state.write("UPDATE grp SET rid=NULL WHERE gid=?", gid)
-                self._forget_members(gid)
         self.load()
 
     def _forget_members(self, gid: int) -> None:

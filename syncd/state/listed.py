@@ -91,11 +91,11 @@ def forget_absent_opt_outs(state: State) -> None:
     )
 
 
-# A contact as the listing shows it, where that is no surprise: its own id, or the first one for a row that had none.
+# A contact as the listing shows it, where that is no surprise: its own id, or the first one for a row that we made.
 AS_EXPECTED = """
 FROM scratch.listed l WHERE l.email=contact.email AND contact.state='ok' AND contact.inflight IS NULL
 AND (contact.rid=l.rid OR contact.rid IS NULL AND NOT EXISTS(SELECT 1 FROM contact o WHERE o.rid=l.rid)
-  AND (contact.origin='adopted' OR (l.shown ->> '$.created_ms') BETWEEN contact.made_from AND contact.made))
+  AND (l.shown ->> '$.created_ms') BETWEEN contact.made_from AND contact.made AND contact.origin='created')
 """
 
 
@@ -104,6 +104,16 @@ def take_over(state: State, *, run: int) -> int:
     return state.write(
         f"UPDATE contact SET rid=l.rid,status=l.shown ->> '$.status',read_run=? {AS_EXPECTED}", run
     )
+
+
+def absorb_unnamed(state: State, *, run: int) -> None:
+    """Contacts whose id was never known and of which nothing proves whose they are: the listing shows all of them there is to read."""
+    rows = state.rows(
+        "SELECT c.cid,c.email,l.rid,l.shown FROM contact c JOIN scratch.listed l ON l.email=c.email"
+        " WHERE c.state='ok' AND c.inflight IS NULL AND c.rid IS NULL AND c.origin='adopted'"
+    )
+    for cid, email, rid, text in rows:
+        contacts.absorb(state, cid, _load(email, rid, text).shown, run=run)
 
 
 def to_verify(state: State, *, run: int) -> list[int]:

@@ -268,7 +268,7 @@ def count_staged(state: State, found: Read) -> None:
 def keep_only_chosen(state: State, found: Read, *, email: str | None, limit: int | None) -> None:
     """Leave on the stage only one person, or the first so many; nobody leaves the sync by such a read."""
     before = state.value("SELECT count(*) FROM scratch.stage WHERE skip IS NULL")
-    gone = found.gone_skipped.get(None, 0)
+    gone = found.gone  # nobody leaves the sync by such a read
     state.write("DELETE FROM scratch.gone")
     if email is not None:
         state.write(

@@ -32,6 +32,11 @@ PENDING = (
 )
 
 
+def prepare_stepped(state: State) -> None:
+    """Make the table of a run's touched contacts."""
+    state.db.execute(STEPPED)
+
+
 def prepare_touched(state: State) -> None:
     """Empty the table in which merging keeps what the touched contacts wanted before."""
     state.db.execute(TOUCHED_BEFORE)
@@ -105,7 +110,6 @@ def save_read(state: State, sync: SyncRow, read: Read, *, version: str, now_s: i
 
 def note_stepped(state: State) -> None:
     """Keep in mind for the rest of the run whom its promoted steps have touched."""
-    state.db.execute(STEPPED)
     state.write("INSERT OR IGNORE INTO scratch.stepped SELECT cid FROM scratch.touched")
 
 
@@ -163,7 +167,6 @@ class ChangeBook:
 
 def pending(state: State, sync: SyncRow) -> Iterator[Person]:
     """People of this sync with something to be done that this run's steps have not touched."""
-    state.db.execute(STEPPED)
     last = 0
     while rows := state.rows(PENDING, sync.sync, last, CHUNK_ROWS):
         yield from people_of(state, rows)

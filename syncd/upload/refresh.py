@@ -20,6 +20,7 @@ def refresh_account(session: Session) -> bool:
     list_account(session)
     with session.state.tx():
         listed.take_over(session.state, run=session.run)
+        listed.absorb_unnamed(session.state, run=session.run)
     cids = listed.to_verify(session.state, run=session.run)
     session.watch.phase("", "check", len(cids))
     session.pool.drive(verify_job(session, cid) for cid in cids)
