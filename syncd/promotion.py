@@ -3,18 +3,22 @@
 The guards count what the transaction really did; a plan is the same transaction, always rolled back.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from syncd.core.change import Change
 from syncd.core.guard import Limits, Tally, judge
+from syncd.core.person import Person, work
 from syncd.core.step import added, change_of, count, digest_of
 from syncd.reading import Feed
-from syncd.state import books, links, listed, runs, steps
+from syncd.state import books, links, listed, runs, sealed, steps
 from syncd.state.links import SyncRule
 from syncd.state.reads import Read, SyncRow
 from syncd.upload.rounds import check_moved, refuse_missing_groups
 from syncd.upload.session import Session
+
+TRIALS_MAX = 10  # of a sealed plan: a longer chain of people who depend on each other is left out whole
 
 
 class _HeldBackError(Exception):
@@ -36,13 +40,19 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What a step stands on. show: told of every change, held or not (for plans); None: nobody asks."""
+    """What a step stands on. show: told of every change, held or not (for plans); None: nobody asks.
+
+    seal: told of everything that would be sent to each person whom the step touches, also what waited before it.
+    sealed: only what the plan in `scratch.sealed` has is promoted and sent.
+    """
 
     session: Session
     rules: Mapping[int, SyncRule]
     limits: Limits
     show: Callable[[Change], None] | None = None
     chosen: bool = False  # only some people of the read are meant: it is no whole read
+    seal: Callable[[Change], None] | None = None
+    sealed: bool = False
 
 
 def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
@@ -50,6 +60,8 @@ def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
     session, state = ground.session, ground.session.state
     step = Step()
     undecided = check_moved(session, steps.moved_contacts(state, sync))
+    if ground.sealed:
+        _leave_unplanned(ground, sync, feed, read, undecided)
     with steps.ChangeBook() as book:
         try:
             with state.tx():
@@ -64,6 +76,8 @@ def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
                     raise _HeldBackError
                 runs.release_held(state, sync.name)
                 steps.note_stepped(state)
+                if ground.sealed:
+                    sealed.step_only_planned(state)
         except _HeldBackError:
             session.groups.load()
         step.held = book.count if step.trips else 0
@@ -77,6 +91,45 @@ def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
     return step
 
 
+def _leave_unplanned(
+    ground: Ground, sync: SyncRow, feed: Feed, read: Read, undecided: set[int]
+) -> None:
+    """Take off the stage whatever leads to a change that the sealed plan does not have, as often as that shows others."""
+    session, state = ground.session, ground.session.state
+    for left in reversed(range(TRIALS_MAX)):
+        found = sealed.NOBODY
+        sealed.note_causes(state, sync)
+        with contextlib.suppress(_HeldBackError), state.tx():
+            links.strike_forgotten(state, sync)
+            _apply(ground, sync, feed, read, undecided)
+            for person, _, _ in steps.touched(state):
+                _judge_whole(ground, sync, person)
+            found = sealed.strays(state, sync)
+            raise _HeldBackError
+        session.groups.load()
+        taken = sealed.take_off(state, sync, found, all_of_it=not left)
+        read.passed_over += taken
+        if not taken:
+            return
+
+
+def _judge_whole(ground: Ground, sync: SyncRow, person: Person) -> None:
+    """Everything that would be sent to this person: sealed, or compared with what is sealed."""
+    session = ground.session
+    kinds, names = session.groups.kinds, session.groups.names
+    todo = work(person, kinds)
+    change = change_of(person, todo, sync=sync.name, names=names, kinds=kinds)
+    if change is None:
+        return
+    if ground.seal is not None:
+        ground.seal(change)
+    # The source's opt-outs are held by nothing, not even by a plan that does not have them.
+    if ground.sealed and not (
+        sealed.meet(session.state, sync.name, digest_of(change)) or todo.leave_all
+    ):
+        sealed.note_stray(session.state, person.cid)
+
+
 def _apply(
     ground: Ground, sync: SyncRow, feed: Feed, read: Read, undecided: set[int]
 ) -> tuple[Tally, int]:
@@ -85,7 +138,7 @@ def _apply(
     steps.prepare_touched(state)
     books.note_gone(state, sync)
     promoted = links.promote(state, sync)
-    if not ground.chosen:
+    if not ground.chosen and not read.passed_over:
         steps.save_read(state, sync, read, version=feed.version, now_s=session.now_s())
     links.link(state, ground.rules, undecided)
     links.merge_touched(state, ground.rules, session.groups)
@@ -115,6 +168,7 @@ def _count(
     session, state = ground.session, ground.session.state
     kinds, names = session.groups.kinds, session.groups.names
     for person, before, known in steps.touched(state):
+        _judge_whole(ground, sync, person)
         todo = added(person, before, kinds)
         change = change_of(person, todo, sync=sync.name, names=names, kinds=kinds)
         if change is None:

@@ -431,3 +431,18 @@ def test_plan_after_approval_holds_nothing(house: House) -> None:
     assert (planned.trips, planned.held, planned.remove) == ([], 0, 3)
     assert {change.kind for change in changes} == {ChangeKind.REMOVE}
     assert house.sync().removed == 3
+
+
+def test_approval_of_one_sync_is_not_that_of_another(house: House) -> None:
+    house.configure(guard={**OPEN, "max_creates": 0}, syncs={"crm": {}, "shop": {}})
+    house.write(*people(2), source="crm")
+    house.write(*people(2, start=10), source="shop")
+    house.sync_all()
+    house.write(*people(3), source="crm")
+    house.write(*people(3, start=10), source="shop")
+    held = house.sync_all()
+    assert [result.status for result in held] == [Status.HELD, Status.HELD]
+    assert house.approve(held[0].run, "shop") == 1
+    crm, shop = house.sync_all()
+    assert (crm.status, shop.status, shop.created) == (Status.HELD, Status.OK, 1)
+    assert "p2@example.com" not in house.everybody()

@@ -623,6 +623,36 @@ def test_opt_out_by_hand_in_the_middle_of_a_run(house: House) -> None:
     assert house.mailed() == [BOB]
 
 
+@pytest.mark.parametrize("status", ["unsubscribed", "bounced", "blocked"])
+def test_opt_out_moves_along_with_a_contact(house: House, status: str) -> None:
+    """Given one who opted out in FluenzR; when her address changes in the source; then the contact
+    moves with its status, and neither she nor another record at the new address joins anything.
+    """
+    before = given(house, row(1, ANN), row(2, BOB))
+    house.account.opt_out(ANN, status=status)
+    house.configure(groups=["Newsletter", "All", "Hot", "Static"], on_removal="delete")
+    house.write(row(1, CAT), row(2, BOB), row(3, CAT))
+    house.sync()
+    assert ids(house) == {CAT: before[ANN], BOB: before[BOB]}
+    assert house.account.contact(CAT)["status"] == status
+    assert (house.members("Hot"), house.members("Static")) == ({BOB}, {BOB})
+
+
+def test_reactivated_by_hand_stays_out(house: House) -> None:
+    """Given one who unsubscribed, seen; when a hand makes the contact active again; then it joins
+    nothing new: what was seen once is not taken back by a status.
+    """
+    given(house, row(1, ANN), row(2, BOB), groups=["All"])
+    house.account.opt_out(ANN)
+    house.sync()
+    house.account.opt_out(ANN, status="active")
+    house.configure(groups=["All", "Newsletter", "Static"])
+    house.later(days=2)
+    house.sync()
+    assert (house.members("Newsletter"), house.members("Static")) == ({BOB}, {BOB})
+    assert house.mailed() == [BOB]
+
+
 def test_group_that_becomes_dynamic(house: House) -> None:
     """Given a static group of ours; when somebody makes it dynamic; then whoever is in it is not
     mailed by us, and the next who joins counts as one who is.

@@ -316,6 +316,7 @@ class World:
         self.latched: set[Who] = set()  # who opted out in what an earlier request of the engine can have known
         self.seen_out: set[Who] = set()  # ... and was promoted or held, so that it goes for groups too
         self.emptied: set[str] = set()  # ids of contacts that a source's opt-out has taken out of every group
+        self.undated: set[str] = set()  # ids made while FluenzR sent no Date: nothing proves that they are accidents
         self.observed: set[str] = set()  # addresses at which an answer has shown an opted-out contact
         self.shown: dict[str, float] = {}  # id -> when an answer last showed it
         self.enrolled: dict[tuple[Who, str], str] = {}
@@ -324,7 +325,7 @@ class World:
         self.hands: random.Random | None = None  # what people do while a run goes on
 
     def _configure(self, url: str) -> None:
-        few = 'max_enrolments = 1\nmax_removals = 1\nmax_creates = 2\nmax_field_changes = 2\nmax_shrink = "50%"\n'
+        few = 'max_enrolments = 1\nmax_removals = 1\nmax_creates = 2\nmax_field_changes = 2\nmax_shrink = 100\n'
         many = "max_enrolments = 100\nmax_removals = 100\nmax_creates = 100\nmax_field_changes = 100\nmax_shrink = 100\n"
         (self.folder / "config.toml").write_text(
             f'[fluenzr]\napi_key = "env:SYNCD_WORLD_KEY"\nbase_url = "{url}"\nsettle = "{SETTLE_S:g} seconds"\n'
@@ -448,6 +449,8 @@ class World:
     def _judge_create(self, contact: Contact) -> None:
         email = contact.email.lower()
         self.say(f"    created {email} {contact.id}")
+        if not self.account.quirks.date_header:
+            self.undated.add(contact.id)
         if any(self.opted_out(who) for who in (email, *self.records_at(email))):
             self.hidden.add(contact.id)  # allowed only as an accident that is undone
 
@@ -1028,7 +1031,7 @@ class World:
         if contact.id in self.hidden and contact.status == "active":
             raise Violation(f"I4 {email} had opted out, was deleted, and was created again")
         since = self.known[contact.id].created_s
-        if email in self.removed and since > self.removed[email] and contact.id not in self.renamed:
+        if email in self.removed and since > self.removed[email] and contact.id not in self.renamed | self.undated:
             # Ours at this address, made after a deletion by hand of which the engine knows: an accident that was not undone.
             if "x" in self.never(email, []):
                 raise Violation(f"I8 {email} was deleted by hand, and made again")

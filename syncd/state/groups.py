@@ -46,10 +46,10 @@ class Groups:
     def refresh(self, seen: Iterable[SeenGroup]) -> None:
         """Take over what GET /groups shows. A group that is gone loses its id, and its members their membership."""
         shown = {group.rid: group for group in seen}
-        for rid, gid in self._by_rid.items():
+        for rid, gone in self._by_rid.items():
             if rid not in shown:
-                self._state.write("UPDATE grp SET rid=NULL WHERE gid=?", gid)
-                self._forget_members(gid)
+                self._state.write("UPDATE grp SET rid=NULL WHERE gid=?", gone)
+                self._forget_members(gone)
         without_id = {n: gid for gid, n in self.names.items() if self.rids.get(gid) not in shown}
         for group in shown.values():
             gid = self._by_rid.get(group.rid)
