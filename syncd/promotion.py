@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from syncd.core.change import Change
-from syncd.core.guard import Limits, Tally, judge
+from syncd.core.guard import Limits, Tally, judge, shrunk
 from syncd.core.person import Person, work
-from syncd.core.step import added, change_of, count, digest_of
+from syncd.core.step import added, change_of, count, digest_of, shrink_digest
 from syncd.reading import Feed
 from syncd.state import books, links, listed, runs, sealed, steps
 from syncd.state.links import SyncRule
@@ -18,7 +18,9 @@ from syncd.state.reads import Read, SyncRow
 from syncd.upload.rounds import check_moved, refuse_missing_groups
 from syncd.upload.session import Session
 
-TRIALS_MAX = 10  # of a sealed plan: a longer chain of people who depend on each other is left out whole
+TRIALS_MAX = (
+    10  # of a sealed plan: a longer chain of people who depend on each other is left out whole
+)
 
 
 class _HeldBackError(Exception):
@@ -69,6 +71,8 @@ def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
                 tally, step.same = _apply(ground, sync, feed, read, undecided)
                 approved = runs.approvals(state, sync.name)
                 _count(ground, sync, tally, approved, book)
+                shrink = shrunk(tally, ground.limits)
+                tally.shrink_approved = shrink_digest(shrink) in approved
                 step.trips = judge(tally, ground.limits)
                 books.note_candidates(state, sync)
                 if step.trips:
@@ -77,13 +81,19 @@ def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
                 runs.release_held(state, sync.name)
                 steps.note_stepped(state)
                 if ground.sealed:
-                    sealed.step_only_planned(state)
+                    sealed.step_only_planned(state, sync.name)
         except _HeldBackError:
             session.groups.load()
         step.held = book.count if step.trips else 0
         if step.trips:
             with state.tx():
-                runs.hold(state, session.run, sync.name, book.changes(free=False))
+                runs.hold(
+                    state,
+                    session.run,
+                    sync.name,
+                    book.changes(free=False),
+                    shrink=(shrink, shrink_digest(shrink)) if shrink else None,
+                )
                 steps.drop_token(state, sync)
         if ground.show is not None:
             for change, _ in book.changes():
@@ -115,6 +125,8 @@ def _leave_unplanned(
 
 def _judge_whole(ground: Ground, sync: SyncRow, person: Person) -> None:
     """Everything that would be sent to this person: sealed, or compared with what is sealed."""
+    if ground.seal is None and not ground.sealed:
+        return
     session = ground.session
     kinds, names = session.groups.kinds, session.groups.names
     todo = work(person, kinds)
@@ -128,6 +140,15 @@ def _judge_whole(ground: Ground, sync: SyncRow, person: Person) -> None:
         sealed.meet(session.state, sync.name, digest_of(change)) or todo.leave_all
     ):
         sealed.note_stray(session.state, person.cid)
+
+
+def meet_pending(ground: Ground, sync: SyncRow) -> None:
+    """Of what earlier runs promoted and could not send, what the sealed plan has is sent too."""
+    state = ground.session.state
+    with state.tx(scratch_only=True):
+        for person in steps.pending(state, sync):
+            _judge_whole(ground, sync, person)
+        sealed.step_pending(state, sync)
 
 
 def _apply(

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from syncd import registry
 from syncd.clock import Clock
@@ -20,13 +20,14 @@ from syncd.connector import Context
 from syncd.core.change import Change
 from syncd.core.mapping import compile_mapping
 from syncd.core.nearest import suggestion
-from syncd.core.result import PlanResult, Status, SyncResult
+from syncd.core.result import PlanResult, Refusal, Status, SyncResult
 from syncd.errors import ConfigError, FluenzrError, SourceError, SyncdError, UsageError
 from syncd.fluenzr import FluenzR
 from syncd.planning import Forecast, pending
-from syncd.promotion import Ground, promote_read
+from syncd.promotion import Ground, meet_pending, promote_read
 from syncd.reading import Feed, check_names, read
-from syncd.state import books, links, listed, reads, runs, steps
+from syncd.sealed import SealedPlan
+from syncd.state import books, links, listed, reads, runs, sealed, steps
 from syncd.state.groups import Groups
 from syncd.state.links import SyncRule
 from syncd.state.reads import Read, SyncRow
@@ -45,6 +46,7 @@ class Order:
     """What was asked for. names: syncs, () for all. full: read whole even where a cursor is there.
 
     wait_s: for the lock. email: only this person. limit: only the first so many people who would change.
+    sealed: only the changes of this plan.
     """
 
     names: tuple[str, ...] = ()
@@ -52,6 +54,7 @@ class Order:
     wait_s: float = 0.0
     email: str | None = None
     limit: int | None = None
+    sealed: SealedPlan | None = None
 
     @property
     def chosen(self) -> bool:
@@ -69,11 +72,25 @@ def sync(settings: Settings, order: Order, *, clock: Clock, watch: Watch) -> lis
 
 
 def plan(
-    settings: Settings, order: Order, *, clock: Clock, watch: Watch, show: Callable[[Change], None]
+    settings: Settings,
+    order: Order,
+    *,
+    clock: Clock,
+    watch: Watch,
+    show: Callable[[Change], None],
+    seal: Callable[[Change], None] | None = None,
 ) -> list[PlanResult]:
-    """What `sync` would do. Sends nothing but reads, keeps nothing. show: called once per change, as they are found."""
+    """What `sync` would do. Sends nothing but reads, keeps nothing. show: called once per change, as they are found.
+
+    seal: called once per person and sync with everything that would be sent, for a sealed plan.
+    """
     with _opened(settings, order, clock, watch, rehearsal=True) as run:
-        return run.rehearse(show)
+        return run.rehearse(show, seal)
+
+
+def versions(settings: Settings, names: tuple[str, ...]) -> dict[str, str]:
+    """name -> version of the mapping and the source's options, of the named syncs: what a sealed plan was made for."""
+    return {sync.name: _feed(settings, sync).version for sync in _named(settings, names)}
 
 
 @dataclass(slots=True)
@@ -97,6 +114,9 @@ def _opened(
 ) -> Iterator["_Run"]:
     """Everything that a run needs, taken in the order in which it can fail, and given back."""
     feeds = [_feed(settings, sync) for sync in _named(settings, order.names)]
+    if order.sealed is not None:
+        current = {feed.name: feed.version for feed in feeds}
+        order.sealed.check(fluenzr=settings.fluenzr.base_url, syncs=current)
     if len(feeds) == 1:  # with several, one source that lost a column does not stop the others
         with contextlib.suppress(SourceError):  # said again, and counted, when the source is read
             check_names(feeds[0])
@@ -170,9 +190,12 @@ class _Run:
             clears_with="" if probe.get("clearing") == "empty_string" else None,
         )  # fmt: skip
         listed.prepare_listed(state)
+        if order.sealed is not None:
+            sealed.prepare(state, order.sealed.rows())
+            self.session.only_stepped = True
         steps.prepare_stepped(state)
         self.parts = [
-            _Part(feed, row, SyncResult(run=number, sync=feed.name))
+            _Part(feed, row, SyncResult(number, feed.name, refused=[] if order.sealed else None))
             for feed, row in zip(feeds, rows, strict=True)
         ]
 
@@ -192,7 +215,9 @@ class _Run:
         try:
             self._prepare()
             for part in self.parts:
-                self._step(part, None)
+                self._step(part, self._ground())
+            if self.order.sealed:
+                self._meet_pending()
             self.session.may_delete = self._may_delete()
             upload(self.session, self.rules)
         except FluenzrError as error:
@@ -214,7 +239,20 @@ class _Run:
         if self.account_listed:
             note_account_listed(self.session)
 
-    def _step(self, part: _Part, show: Callable[[Change], None] | None) -> None:
+    def _ground(self) -> Ground:
+        return Ground(
+            self.session,
+            self.rules,
+            self.settings.guard.limits(),
+            chosen=self.order.chosen,
+            sealed=self.order.sealed is not None,
+        )
+
+    def _meet_pending(self) -> None:
+        for part in self.parts:
+            meet_pending(self._ground(), part.row)
+
+    def _step(self, part: _Part, ground: Ground) -> None:
         """Read one source and promote it, or say why not. Other syncs go on."""
         before = self.session.api.requests
         try:
@@ -224,13 +262,6 @@ class _Run:
                 listing.list_account(self.session)
                 self.account_listed = True
                 note_account_listed(self.session)
-            ground = Ground(
-                self.session,
-                self.rules,
-                self.settings.guard.limits(),
-                show,
-                chosen=self.order.chosen,
-            )
             part.promoted = part.read.unchanged_source
             if not part.promoted:
                 step = promote_read(ground, part.row, part.feed, part.read)
@@ -275,7 +306,8 @@ class _Run:
     def _may_delete(self) -> bool:
         """Deleting needs the word of every source: all were read in this run, none is held or failed."""
         everything = {part.feed.name for part in self.parts} == set(self.settings.syncs)
-        return everything and not self.order.chosen and not any(part.ended for part in self.parts)
+        whole = not any(part.ended or (part.read and part.read.passed_over) for part in self.parts)
+        return everything and not self.order.chosen and whole
 
     def _fail(self, part: _Part, error: SyncdError) -> None:
         part.result.status, part.result.error, part.ended = Status.FAILED, str(error), True
@@ -307,18 +339,22 @@ class _Run:
 
     # --- a plan -----------------------------------------------------------------------------------------------
 
-    def rehearse(self, show: Callable[[Change], None]) -> list[PlanResult]:
+    def rehearse(
+        self, show: Callable[[Change], None], seal: Callable[[Change], None] | None
+    ) -> list[PlanResult]:
         """The same steps inside one transaction that is rolled back; nothing is uploaded."""
         listing.read_groups(self.session)
         listing.refresh_opt_outs(self.session)
         results = []
         for part in self.parts:
             forecast = Forecast(part.feed.name, show)
-            self._step(part, forecast.note)
+            self._step(part, replace(self._ground(), show=forecast.note, seal=seal))
             results.append((part, forecast))
         for part, forecast in results:
             for change in pending(self.session, part.row):
                 forecast.note(change)
+                if seal is not None:
+                    seal(change)
         return [self._planned(part, forecast) for part, forecast in results]
 
     def _planned(self, part: _Part, forecast: Forecast) -> PlanResult:
@@ -344,6 +380,12 @@ class _Run:
             result.requests += self.session.api.requests - counted
         result.seconds_at_limit = round(result.requests * 60 / per_minute, 1)
         return result
+
+
+_REFUSED = {
+    True: "another change is due now",
+    False: "nothing is to be done any more: it was done meanwhile, or the source has gone back",
+}
 
 
 def _fate_of(skip: str) -> str:
@@ -374,8 +416,9 @@ class _Books:
         result.records_held = fates["held"]
         result.skipped_by = self.skipped(fates)
         result.skipped = sum(result.skipped_by.values())
+        self._note_refused()
         stuck = fates["quarantined"] - (found.same_skipped or {}).get("blocked", 0)
-        if result.status is Status.OK and (stuck or result.quarantined):
+        if result.status is Status.OK and (stuck or result.quarantined or result.refused):
             result.status = Status.PARTIAL
         if result.missing() and result.status is not Status.FAILED:
             result.status = Status.FAILED
@@ -383,6 +426,17 @@ class _Books:
                 f"The books do not balance: {result.missing()} records are not accounted for."
                 " Nothing is lost; please report this with the log of the run."
             )
+
+    def _note_refused(self) -> None:
+        """What of a sealed plan was not sent, for it is not the same any more."""
+        part, result = self.part, self.part.result
+        if result.refused is None or not part.promoted:
+            return
+        state, name = self.session.state, part.row.name
+        result.unplanned = sealed.unplanned(state, name)
+        result.refused = [
+            Refusal(one.email, one.kind, _REFUSED[one.differs]) for one in sealed.unmet(state, name)
+        ]
 
     def unchanged(self) -> Counter[str]:
         """Records that the read gave as before, or that cannot be told apart: fate -> records."""

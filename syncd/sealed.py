@@ -142,15 +142,13 @@ class SealedPlan:
         """Every change, with its digest. Raises UsageError when the file is not whole, or a row is not as it was written."""
         with _opened(self.path) as lines:
             next(lines)
-            number, count = 1, 0
-            for line in lines:
-                number += 1
+            for count, line in enumerate(lines):
+                number = count + 2
                 row = _object(self.path, line, number)
                 if "rows" in row:
                     if row["rows"] != count or next(lines, None) is not None:
                         raise _broken(self.path, f"line {number}: it had {row['rows']} rows")
                     return
-                count += 1
                 yield _row(self.path, row, number)
         raise _broken(self.path, "its end is missing")
 

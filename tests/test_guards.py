@@ -446,3 +446,18 @@ def test_approval_of_one_sync_is_not_that_of_another(house: House) -> None:
     crm, shop = house.sync_all()
     assert (crm.status, shop.status, shop.created) == (Status.HELD, Status.OK, 1)
     assert "p2@example.com" not in house.everybody()
+
+
+def test_a_shrunken_source_that_changes_nobody_can_be_approved(house: House) -> None:
+    """With on_removal = "keep" nothing happens to whoever left: the source itself is what is approved."""
+    house.configure(on_removal="keep", guard={"max_shrink": 2, "max_removals": 1000})
+    house.write(*people(10))
+    house.sync()
+    house.write(*people(5))
+    held = house.sync()
+    assert held.status is Status.HELD
+    assert held.held == 0
+    assert house.approve(held.run) == 1
+    assert house.sync().status is Status.OK
+    house.write(*people(2))
+    assert house.sync().status is Status.HELD

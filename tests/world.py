@@ -68,7 +68,7 @@ BACK_OFF_S = 25 * 3600.0  # longer than any back-off
 RUNS_TO_REST = 8  # so many quiet runs, a day apart, bring any world to rest
 FAULT_KINDS = (
     "drop before", "drop after", "late", "5xx before", "5xx after", "page before", "page after",
-    "garbage", "cut", "throttle", "no date", "crash", "stop", "broken source",
+    "garbage", "cut", "throttle", "unreadable", "no date", "crash", "stop", "broken source",
 )  # fmt: skip
 
 Record = dict[str, Any]
@@ -649,6 +649,9 @@ class World:
             rng.shuffle(items)
             records.clear()
             records.update(items)
+        elif chance < 0.89:
+            self.keys += 1  # another team takes somebody over
+            self.sources[rng.choice(sorted(self.sources))][f"k{10 + self.keys}"] = records.pop(key)
         elif chance < 0.91 and (name, key) in self.former:
             records[key] = dict(self.former[name, key])  # back to what it was
         elif chance < 0.94:
@@ -754,6 +757,12 @@ class World:
                 for name, effect, part in rules
             )
         )  # fmt: skip
+        if rng.random() < 0.15:  # nothing can be read of half the contacts
+            rule = Rule(
+                name="unreadable", effect=Broken(status=503, applied=False),
+                method="GET", path=rf"/contacts/con_\d*[{rng.choice(['02468', '13579'])}]",
+            )  # fmt: skip
+            self.faults.add(rule)
         if self.quirks.date_header and rng.random() < 0.15:
             self.fired["no date"] += 1
             self.account.quirks = dataclasses.replace(self.quirks, date_header=False)

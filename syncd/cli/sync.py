@@ -1,6 +1,8 @@
 """`plan`, `sync` and `run`: what would change, changing it, and doing so on a schedule."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,8 +13,10 @@ from syncd.errors import UsageError
 from syncd.report.progress import watcher
 
 if TYPE_CHECKING:
+    from syncd.config import Settings
     from syncd.core.result import PlanResult, SyncResult
     from syncd.run import Order
+    from syncd.sealed import Writer
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="SYNC", help="All by default.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON alone on stdout, one object per sync.")]
@@ -30,11 +34,21 @@ Wait = Annotated[
         "--wait", metavar="SECONDS", min=0, help="How long to wait while another process works."
     ),
 ]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Seal the plan: `syncd sync --plan FILE` sends it."),
+]
+Plan = Annotated[
+    Path | None,
+    typer.Option(
+        "--plan", metavar="FILE", help="Exactly this sealed plan; what has moved since is listed."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command(epilog="Example:  syncd plan customers --limit 10")(plan)
+    app.command(epilog="Example:  syncd plan customers --limit 10 --out friday.plan")(plan)
     app.command(epilog="Example:  syncd sync customers --email ann@example.com")(sync)
     app.command(epilog="Example:  syncd --config /etc/fluenzr-syncd/config.toml run")(run)
 
@@ -47,6 +61,7 @@ def plan(
     email: Email = None,
     limit: Limit = None,
     wait: Wait = 0.0,
+    out: Out = None,
 ) -> None:
     """Show what would change, first of all who would be mailed.
 
@@ -54,7 +69,7 @@ def plan(
     would hold it.
     """
     order = _order(names, full=False, wait=wait, email=email, limit=limit)
-    raise typer.Exit(_plan(context.obj, order, json=json))
+    raise typer.Exit(_plan(context.obj, order, json=json, out=out))
 
 
 def sync(
@@ -71,6 +86,7 @@ def sync(
     wait: Wait = 0.0,
     email: Email = None,
     limit: Limit = None,
+    sealed: Plan = None,
 ) -> None:
     """One run of each named sync.
 
@@ -79,6 +95,13 @@ def sync(
     could not be delivered; 4 held by a guard; 5 another process holds the state; 130 stopped.
     """
     order = _order(names, full=full, wait=wait, email=email, limit=limit)
+    if sealed is not None:
+        if names or full or dry_run or order.chosen:
+            raise UsageError(
+                "--plan is exactly that plan: it takes no SYNC, --full, --dry-run, --email or --limit",
+                hint=f"syncd sync --plan {sealed}",
+            )
+        order = _order_of(sealed, wait=wait)
     invocation: Invocation = context.obj
     if dry_run:
         raise typer.Exit(_plan(invocation, order, json=json))
@@ -114,17 +137,40 @@ def exit_code(results: "Iterable[SyncResult]") -> int:
     return failures.pop() if len(failures) == 1 else gravest([result.status for result in listed])
 
 
-def _plan(invocation: Invocation, order: "Order", *, json: bool) -> int:
+def _plan(invocation: Invocation, order: "Order", *, json: bool, out: Path | None = None) -> int:
     from syncd import run as engine
-    from syncd.report.plan import PlanJson, PlanWords
+    from syncd.report.plan import PlanJson, PlanWords, sealed_words
 
     settings = invocation.settings()
     clock = invocation.clock
-    with PlanJson() if json else PlanWords(_then(order)) as report:
-        with stopping(clock), watcher(wanted=not json) as watch:
-            results = engine.plan(settings, order, clock=clock, watch=watch, show=report.show)
-        report.finish(results)
-    return _planned(results)
+    then = _then(order) if out is None else f"syncd sync --plan {out}"
+    with _sealing(out, settings, order, now_s=clock.now_s()) as seal:
+        with PlanJson() if json else PlanWords(then) as report:
+            with stopping(clock), watcher(wanted=not json) as watch:
+                results = engine.plan(
+                    settings, order, clock=clock, watch=watch,
+                    show=report.show, seal=None if seal is None else seal.add,
+                )  # fmt: skip
+            report.finish(results)
+        code = _planned(results)
+        if seal is not None and code == 0:
+            seal.finish()
+        if out is not None:
+            sealed_words(out, None if seal is None or code else seal.count)
+    return code
+
+
+def _sealing(
+    out: Path | None, settings: "Settings", order: "Order", *, now_s: float
+) -> "AbstractContextManager[Writer | None]":
+    if out is None:
+        return nullcontext()
+    from syncd import run as engine
+    from syncd.report.text import iso
+    from syncd.sealed import Head, Writer
+
+    syncs = engine.versions(settings, order.names)
+    return Writer(out, Head(settings.fluenzr.base_url, syncs, iso(now_s) or ""))
 
 
 def _planned(results: "Iterable[PlanResult]") -> int:
@@ -145,6 +191,15 @@ def _order(
         email=None if email is None else address(email),
         limit=limit,
     )
+
+
+def _order_of(file: Path, *, wait: float) -> "Order":
+    """What a sealed plan asks for. Raises UsageError."""
+    from syncd.run import Order
+    from syncd.sealed import read
+
+    plan = read(file)
+    return Order(names=tuple(plan.head.syncs), wait_s=wait, sealed=plan)
 
 
 def address(text: str) -> str:

@@ -27,7 +27,8 @@ class Tally:
     filter_changed: bool = False  # the mapping is not the one of the last run
     creates: int = 0
     removals: int = 0
-    gone_approved: int = 0
+    gone_approved: int = 0  # people whose removal somebody has approved
+    shrink_approved: bool = False  # somebody has approved that the source shrank by exactly so much
     enrolments: dict[str, int] = field(default_factory=dict)  # group name -> people
     enrolled: int = 0  # people
     group_removals: dict[str, int] = field(default_factory=dict)
@@ -79,17 +80,26 @@ def _enrolments(tally: Tally, limits: Limits) -> list[str]:
     ]
 
 
-def _source(tally: Tally, limits: Limits) -> list[str]:
+def shrunk(tally: Tally, limits: Limits) -> str:
+    """What max_shrink says of the read, as a text that an approval can be bound to; empty: nothing."""
     if not tally.full:
+        return ""
+    before = tally.read_before or 0
+    if tally.read == 0:
+        # An approval of everybody's removal is another way past an empty source.
+        all_approved = 0 < tally.live_before <= tally.gone_approved
+        return "" if all_approved else f"shrink {before} 0"
+    lost = before - tally.read - tally.gone_approved
+    return f"shrink {before} {tally.read}" if lost > allowed(limits.max_shrink, before) else ""
+
+
+def _source(tally: Tally, limits: Limits) -> list[str]:
+    if tally.shrink_approved or not shrunk(tally, limits):
         return []
-    # An approval of everybody's removal is the one way past an empty source.
-    if tally.read == 0 and not 0 < tally.live_before <= tally.gone_approved:
+    if tally.read == 0:
         return ["The source is empty; an empty source is always held"]
     before = tally.read_before or 0
-    lost = before - tally.read - tally.gone_approved
     limit = allowed(limits.max_shrink, before)
-    if lost <= limit:
-        return []
     return [
         f"The source shrank from {before:,} to {tally.read:,} records; the limit is {limit:,} fewer (max_shrink)"
     ]

@@ -20,6 +20,15 @@ EXIT_CODES = {Status.OK: 0, Status.FAILED: 1, Status.PARTIAL: 3, Status.HELD: 4}
 GRAVITY = (Status.FAILED, Status.HELD, Status.PARTIAL, Status.OK)
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A change of a sealed plan that was not sent, for it is not the same any more; why: in words."""
+
+    email: str
+    change: str
+    why: str
+
+
 @dataclass(slots=True)
 class SyncResult:
     """One sync's part of a run.
@@ -54,6 +63,8 @@ class SyncResult:
     trips: list[str] = field(default_factory=list)  # what each guard says
     records_quarantined: int = 0
     records_held: int = 0
+    refused: list[Refusal] | None = None  # of a sealed plan; None: there was none
+    unplanned: int = 0  # people with changes that the sealed plan does not have
     exit_code: int | None = (
         None  # where an error decides it (a configuration error found by a read: 2)
     )
@@ -61,6 +72,7 @@ class SyncResult:
     def contract(self) -> dict[str, Any]:
         """The object of `syncd sync --json`."""
         beside = {"skipped_by", "trips", "records_quarantined", "records_held", "exit_code"}
+        beside |= {"refused", "unplanned"}
         return {k: v for k, v in asdict(self).items() if k not in beside}
 
     def missing(self) -> int:

@@ -1,6 +1,7 @@
 """What `syncd sync` says when it is done: one block per sync, in numbers, and what to do next."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from syncd.core.result import Status, SyncResult
 from syncd.report.plan import skipped_words
@@ -12,13 +13,18 @@ COLOURS = {
     Status.HELD: "yellow",
     Status.FAILED: "red",
 }
+REFUSED_SHOWN_MAX = 20  # changes of a sealed plan; --json has them all
 DONE = ("created", "updated", "moved", "removed", "grouped", "ungrouped")
 
 
 def as_json(results: Iterable[SyncResult]) -> None:
     """One object per sync."""
     for result in results:
-        say_json(result.contract())
+        if result.refused is None:
+            say_json(result.contract())
+            continue
+        refused = [asdict(one) for one in result.refused]
+        say_json({**result.contract(), "refused": refused, "unplanned": result.unplanned})
 
 
 def in_words(results: Iterable[SyncResult]) -> None:
@@ -48,6 +54,7 @@ def _lines(result: SyncResult) -> list[str]:
         lines.append(f"people: {', '.join(done) or 'nothing to send'}")
     if result.enrolled:
         lines.append(f"mailed: {people(result.enrolled)}, on joining dynamic groups")
+    lines += _of_a_plan(result)
     if result.status is Status.HELD:
         lines += [f"held: {clean(trip)}" for trip in result.trips]
         lines.append(f"{people(result.held)} held; of them, nothing was sent")
@@ -57,6 +64,27 @@ def _lines(result: SyncResult) -> list[str]:
     if result.quarantined:
         lines.append(
             f"{people(result.quarantined)} could not be delivered: `syncd status` says who, and why"
+        )
+    return lines
+
+
+def _of_a_plan(result: SyncResult) -> list[str]:
+    """What a sealed plan had and was not sent, and what is due beside it."""
+    lines = []
+    if result.refused:
+        lines.append(
+            f"{count(len(result.refused), 'change')} of the plan not sent, for they moved since:"
+        )
+        shown = result.refused[:REFUSED_SHOWN_MAX]
+        lines += [f"  {clean(one.email)}  {one.change}: {one.why}" for one in shown]
+        if len(result.refused) > len(shown):
+            lines.append(
+                f"  and {count(len(result.refused) - len(shown))} more; --json has them all"
+            )
+    if result.unplanned:
+        lines.append(
+            f"{people(result.unplanned)} with changes that the plan does not have: nothing of them"
+            f" was sent; syncd plan {clean(result.sync)}"
         )
     return lines
 

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Protocol, Self
 
 from syncd.core.change import Change, ChangeKind, Edit
@@ -22,6 +23,7 @@ from syncd.report.text import (
     say,
     shown,
     style,
+    talk,
 )
 
 CHANGES_SHOWN_MAX = 20  # of each sync; --json has them all
@@ -252,6 +254,14 @@ def edits(
         if names:
             lines.append(f"{word}: {', '.join(names)}")
     return lines
+
+
+def sealed_words(path: Path, rows: int | None) -> None:
+    """On stderr, for the plan itself is the answer. None: there is no plan to be sealed."""
+    if rows is None:
+        talk(f"{path} was not written: the plan is not whole")
+    else:
+        talk(f"Sealed: {count(rows, 'change')} in {path}, addresses too; only you may read it")
 
 
 def _next(results: list[PlanResult], then: str) -> None:

@@ -180,8 +180,12 @@ def absorb(state: State, cid: int, shown: Shown, *, run: int) -> None:
         # It opted out as the contact of this row, wherever it is now.
         ledger.bar_address(state, row["email"], "!")
     other = state.one(
-        "SELECT cid,inflight,email FROM contact WHERE rid=? AND cid<>?", shown.rid, cid
+        "SELECT cid,inflight,email,state FROM contact WHERE rid=? AND cid<>?", shown.rid, cid
     )
+    if other is not None and other["state"] == "forget":
+        # Somebody who is being erased, renamed by hand to our address: what is there then is read when that is done.
+        state.write("UPDATE contact SET inflight=coalesce(inflight,'check') WHERE cid=?", cid)
+        return
     if other is not None:
         _absorb_into(state, cid, other, shown, run=run)
         return

@@ -60,8 +60,9 @@ def apply_opt_outs(state: State, sync: SyncRow) -> int:
     new = 0
     rows = state.db.execute(
         "SELECT s.key,s.email,r.cid FROM scratch.stage s LEFT JOIN record r ON r.sync=? AND r.key=s.key"
-        " WHERE s.skip='opted_out'",
-        (sync.sync,),
+        " WHERE s.skip='opted_out' AND NOT EXISTS"
+        " (SELECT 1 FROM never WHERE what='#' AND (k=ekey(s.email) OR k=rkey(?,s.key)))",
+        (sync.sync, sync.sync),
     )
     for key, email, cid in rows.fetchall():
         new += ledger.bar_record(state, sync.sync, key, "-")

@@ -48,8 +48,18 @@ def log_change(
     )  # fmt: skip
 
 
-def hold(state: State, run: int, sync: str, held: Iterable[tuple[Change, bytes]]) -> None:
-    """Keep what a guard holds; it replaces what was held of this sync before, approvals of the same changes excepted."""
+def hold(
+    state: State,
+    run: int,
+    sync: str,
+    held: Iterable[tuple[Change, bytes]],
+    *,
+    shrink: tuple[str, bytes] | None,
+) -> None:
+    """Keep what a guard holds; it replaces what was held of this sync before, approvals of the same changes excepted.
+
+    shrink: where the source itself is held, whoever would change by it; it stands there without an address.
+    """
     approved = approvals(state, sync)
     state.write("DELETE FROM held WHERE sync=?", sync)
     state.db.executemany(
@@ -62,6 +72,12 @@ def hold(state: State, run: int, sync: str, held: Iterable[tuple[Change, bytes]]
             for change, digest in held
         ),
     )  # fmt: skip
+    if shrink is not None:
+        text, digest = shrink
+        state.write(
+            "INSERT INTO held(run,sync,email,change,digest,approved) VALUES(?,?,'',?,?,?)",
+            run, sync, _json({"change": text}), digest, int(digest in approved),
+        )  # fmt: skip
 
 
 def approvals(state: State, sync: str) -> set[bytes]:

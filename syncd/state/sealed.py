@@ -84,7 +84,6 @@ class Strays:
 NOBODY = Strays(frozenset(), frozenset(), frozenset())
 
 
-
 def strays(state: State, sync: SyncRow) -> Strays:
     """Whom the promotion would change otherwise than planned, and which rows lead there (inside its transaction)."""
     emails = state.rows("SELECT email FROM contact WHERE cid IN (SELECT cid FROM scratch.stray)")
@@ -118,19 +117,28 @@ def take_off(state: State, sync: SyncRow, found: Strays, *, all_of_it: bool) -> 
     return len(found.stage) + len(found.gone)
 
 
-def step_only_planned(state: State) -> None:
+def step_only_planned(state: State, sync: str) -> None:
     """Strays are not sent, though a step has touched them (inside a transaction)."""
     state.write("DELETE FROM scratch.stepped WHERE cid IN (SELECT cid FROM scratch.stray)")
+    _note_differing(state, sync)
 
 
-def add_stepped(state: State, cid: int) -> None:
-    """Planned, and waiting since an earlier run (inside a transaction)."""
-    state.write("INSERT OR IGNORE INTO scratch.stepped VALUES(?)", cid)
+def step_pending(state: State, sync: SyncRow) -> None:
+    """What waits since an earlier run and is no stray is sent, too (inside a transaction)."""
+    state.write(
+        "INSERT OR IGNORE INTO scratch.stepped SELECT cid FROM contact WHERE todo=1 AND sync=?"
+        " AND cid NOT IN (SELECT cid FROM scratch.stray)",
+        sync.sync,
+    )
+    _note_differing(state, sync.name)
 
 
-def note_differing(state: State, sync: str, email: str) -> None:
-    """Something that the plan does not have waits for this person (inside a transaction)."""
-    state.write("INSERT OR IGNORE INTO scratch.differs VALUES(?,?)", sync, email)
+def _note_differing(state: State, sync: str) -> None:
+    state.write(
+        "INSERT OR IGNORE INTO scratch.differs SELECT ?,email FROM contact"
+        " WHERE cid IN (SELECT cid FROM scratch.stray)",
+        sync,
+    )
 
 
 def unmet(state: State, sync: str) -> Iterator[Unmet]:

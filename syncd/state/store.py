@@ -21,6 +21,7 @@ from sqlite_utils import Database
 from syncd.clock import Clock
 from syncd.errors import StateBusy, StateError, StateLost
 from syncd.migrations import APPLICATION_ID, migrations
+from syncd.state import erase, forgotten
 
 Connection: TypeAlias = sqlite3.Connection  # for those who only pass them on
 Row: TypeAlias = sqlite3.Row
@@ -84,7 +85,7 @@ class State:
 
     def __init__(self, path: Path, db: sqlite3.Connection, salt: bytes, *, rehearsal: bool) -> None:
         self.path, self.db, self.salt, self.rehearsal = path, db, salt, rehearsal
-        self.scratch = beside(path, ".scratch")
+        self.scratch, self.forgotten = beside(path, ".scratch"), beside(path, ".forgotten")
         self._depth = 0
         db.create_function("ekey", 1, self.address_key, deterministic=True)
         db.create_function("rkey", 2, self.record_key, deterministic=True)
@@ -234,6 +235,9 @@ def open_state(path: Path, *, rehearsal: bool = False) -> Iterator[State]:
     try:
         if fresh and not in_memory:
             os.close(_open_private(beside(path, ".installed")))
+        with explained(path):
+            erase.take_over(state)  # whoever was forgotten is not known again by a backup
+        erase.leave_no_trace(state)
         yield state
     finally:
         state.close()
@@ -283,29 +287,23 @@ def _refuse_strangers(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _salt(path: Path, db: sqlite3.Connection, *, keep: bool) -> bytes:
-    """The key of the hashes. It stands in `.forgotten` too, which outlives the database."""
+    """The key of the hashes. It stands in `.forgotten` too, which outlives the database. Raises StateError."""
     file = beside(path, ".forgotten")
+    logged = forgotten.read(file).salt
     row = db.execute("SELECT v FROM meta WHERE k='salt'").fetchone()
-    if row is not None:
-        return bytes.fromhex(orjson.loads(row[0]))
-    salt = _salt_of(file) or secrets.token_bytes(32)
-    if keep and not file.exists():
-        descriptor = _open_private(file)
-        try:
-            os.write(descriptor, b"salt " + salt.hex().encode() + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    db.execute("INSERT INTO meta VALUES('salt',?)", (orjson.dumps(salt.hex()).decode(),))
+    known = None if row is None else bytes.fromhex(orjson.loads(row[0]))
+    if known is not None and logged is not None and known != logged:
+        raise StateError(
+            f"{file} belongs to another state than {path}",
+            why="Its hashes mean nothing here: people who were forgotten would not be recognised",
+            hint="Restore both from the same backup",
+        )
+    salt = known or logged or secrets.token_bytes(32)
+    if keep and logged is None:
+        forgotten.write_salt(file, salt)
+    if known is None:
+        db.execute("INSERT INTO meta VALUES('salt',?)", (orjson.dumps(salt.hex()).decode(),))
     return salt
-
-
-def _salt_of(file: Path) -> bytes | None:
-    with contextlib.suppress(OSError, ValueError):
-        word, _, text = file.read_text("ascii").partition("\n")[0].partition(" ")
-        if word == "salt":
-            return bytes.fromhex(text)
-    return None
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection | None:

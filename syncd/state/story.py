@@ -185,7 +185,8 @@ def sync_now(db: sqlite3.Connection, name: str) -> SyncNow:
     row = db.execute("SELECT * FROM sync WHERE name=?", (name,)).fetchone()
     number = None if row is None else row["sync"]
     held = db.execute(
-        "SELECT count(*),max(run),coalesce(sum(approved),0) FROM held WHERE sync=?", (name,)
+        "SELECT count(nullif(email,'')),max(run),coalesce(sum(approved),0) FROM held WHERE sync=?",
+        (name,),
     ).fetchone()
     stuck = db.execute(
         "SELECT count(*) FROM contact WHERE tries>0 AND not_before>0 AND sync IS ?", (number,)
@@ -323,12 +324,11 @@ def approve(db: sqlite3.Connection, number: int, sync: str | None) -> int:
     Raises UsageError when there is nothing to release, and says why.
     """
     where, values = ("run=?", [number]) if sync is None else ("run=? AND sync=?", [number, sync])
-    count: int = db.execute(
-        f"UPDATE held SET approved=1 WHERE approved=0 AND {where}",
-        values,
-    ).rowcount
-    if count:
-        return count
+    released = db.execute(
+        f"UPDATE held SET approved=1 WHERE approved=0 AND {where} RETURNING email", values
+    ).fetchall()
+    if released:  # a shrunken source stands there without an address, maybe alone
+        return sum(row["email"] != "" for row in released) or 1
     done = db.execute(f"SELECT count(*) FROM held WHERE {where}", values).fetchone()[0]
     of = f" of {sync}" if sync else ""
     if done:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from syncd.core.model import OPTED_OUT_STATUSES
 from syncd.fluenzr_types import Contact, Page
-from syncd.state import contacts, listed
+from syncd.state import contacts, erase, listed
 from syncd.state.groups import SeenGroup
 from syncd.state.listed import Listed
 from syncd.upload.pool import Job
@@ -52,6 +52,8 @@ def list_account(session: Session) -> int:
                 note_listed(session, contact)
 
     _pages(session, take, status=None)
+    with session.state.tx():
+        erase.note_listed(session.state)
     return count
 
 

@@ -40,7 +40,11 @@ def _each(session: Session, cids: list[int]) -> Iterator[Job]:
 
 def _wait_until_settled(session: Session) -> None:
     """A request without an answer may still take effect; nothing of it is read before the settle time has passed."""
-    last = queue.last_unsettled_s(session.state)
+    wait_until_settled(session, queue.last_unsettled_s(session.state))
+
+
+def wait_until_settled(session: Session, last: int) -> None:
+    """Wait until a request that was sent then (epoch seconds; 0: none) cannot take effect any more."""
     if not last:
         return
     # Never longer than the settle time itself, whatever the clock has done meanwhile.

@@ -1,0 +1,215 @@
+"""Erasing people from the state: who is meant, what goes, what is still to be deleted in FluenzR, and that no trace stays.
+
+The order is always the same: the keys are in the file `.forgotten` first, then one transaction erases by these keys. So a command
+that was killed in between, and a database that was restored from a backup, are one case: keys that the ledger does not know yet.
+Nothing here imports the store: the store itself erases when it opens a state.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from syncd.state import forgotten
+
+if TYPE_CHECKING:
+    from syncd.state.store import State
+
+TRACES = "traces"  # meta: rows were erased, and the file was not written anew since
+NAMED = "The words of this error are gone: they named somebody who was forgotten"
+
+KEYS = "CREATE TABLE IF NOT EXISTS scratch.erasing(k TEXT PRIMARY KEY, done INTEGER NOT NULL) WITHOUT ROWID"
+
+# The contact of the address; and one that is on its way to it, unless somebody else stays behind at its old address.
+MEANT = """
+SELECT c.cid, c.email FROM contact c WHERE c.email=?1 OR c.cid IN (SELECT cid FROM record WHERE email=?1)
+AND NOT EXISTS (SELECT 1 FROM record o WHERE o.email=c.email AND o.live=1)
+"""
+
+LINKED = """
+SELECT c.cid, c.rid, EXISTS(SELECT 1 FROM record r WHERE r.cid=c.cid OR r.email=c.email AND r.live=1) AS others
+FROM contact c WHERE c.cid=?
+"""
+
+ERASE = """
+UPDATE contact SET state='forget',email=?,origin=NULL,status=NULL,policy=NULL,want=NULL,sent=NULL,move_to=NULL,body=NULL,
+err=NULL,touch=0,todo=1,tries=0,not_before=0 WHERE cid=?
+"""
+
+MOVED = "ekey(detail ->> '$.fields.email[0]') IN {k} OR ekey(detail ->> '$.fields.email[1]') IN {k}"
+IN_KEYS = "(SELECT k FROM scratch.erasing)"
+
+
+def forget(state: "State", email: str) -> list[int]:
+    """Forget an address (lower case) and everybody who stands behind it; the contacts that are to be deleted in FluenzR.
+
+    First the file, then the database: from the first line on, whatever happens, the address is never created again.
+    """
+    keys = _keys_of(state, email)
+    forgotten.write_forget(state.forgotten, keys)
+    with state.tx():
+        erased = _erase(state, dict.fromkeys(keys, False), {email})
+        # Also somebody whom no source ever had may be in FluenzR.
+        state.write("INSERT OR IGNORE INTO contact(email,state,todo) VALUES(?,'forget',1)", email)
+        erased.add(state.value("SELECT cid FROM contact WHERE email=?", email))
+    return sorted(erased)
+
+
+def _keys_of(state: "State", email: str) -> list[str]:
+    """Of the address, of every contact that is meant with it, and of every record of theirs."""
+    contacts = {row["cid"]: row["email"] for row in state.rows(MEANT, email)}
+    records = state.rows("SELECT sync,key FROM record WHERE email=?", email)
+    for cid in contacts:
+        records += state.rows("SELECT sync,key FROM record WHERE cid=?", cid)
+    addresses = {email, *(known for known in contacts.values() if not known.startswith("?"))}
+    keys = [state.address_key(address) for address in sorted(addresses)]
+    keys += [state.record_key(row["sync"], row["key"]) for row in records]
+    return [key for key in dict.fromkeys(keys) if key is not None]
+
+
+def take_over(state: "State") -> None:
+    """Erase whom the file knows as forgotten and the database does not: it was restored, or a command was killed."""
+    logged = forgotten.read(state.forgotten).keys
+    known = {row[0] for row in state.rows("SELECT k FROM never WHERE what='#'")}
+    new = {key: done for key, done in logged.items() if key not in known}
+    if new:
+        with state.tx():
+            _erase(state, new, set())
+    lost = known - logged.keys()
+    if lost and not state.rehearsal:  # the database came without its file
+        open_keys = {row[0] for row in state.rows("SELECT ekey(email) FROM contact WHERE state='forget'")}
+        forgotten.write_forget(state.forgotten, sorted(lost))
+        forgotten.write_done(state.forgotten, sorted(lost - open_keys))
+
+
+def _erase(state: "State", keys: Mapping[str, bool], named: set[str]) -> set[int]:
+    """Bar these keys and erase what they mean (inside a transaction); the contacts that are to be deleted in FluenzR.
+
+    keys: with whether FluenzR has nobody of it any more. named: addresses that are known in plain text.
+    """
+    state.db.execute(KEYS)
+    state.write("DELETE FROM scratch.erasing")
+    state.db.executemany("INSERT INTO scratch.erasing VALUES(?,?)", keys.items())
+    state.write("INSERT OR IGNORE INTO never SELECT k,'#',NULL,1 FROM scratch.erasing")
+    records = state.rows(
+        f"SELECT rowno,cid,email FROM record WHERE ekey(email) IN {IN_KEYS} OR rkey(sync,key) IN {IN_KEYS}"
+    )
+    state.db.executemany("DELETE FROM record WHERE rowno=?", [(row["rowno"],) for row in records])
+    contacts = state.rows("SELECT c.cid,c.email,e.done FROM contact c JOIN scratch.erasing e ON e.k=ekey(c.email)")
+    gone = {row["cid"]: bool(row["done"]) for row in contacts}
+    for cid, email, done in contacts:
+        state.write(ERASE, email, cid)
+        if done:
+            drop_erased(state, cid)
+    linked = {row["cid"] for row in records if row["cid"] is not None} - gone.keys()
+    gone |= _let_go(state, linked)
+    _purge_history(state, gone)
+    _purge_words(state, named.union(row["email"] for row in (*records, *contacts) if row["email"]))
+    state.set_meta(TRACES, 1)
+    return {cid for cid, done in gone.items() if not done}
+
+
+def _let_go(state: "State", cids: Iterable[int]) -> dict[int, bool]:
+    """Contacts at other addresses that lost a record: others may want them; else they are of the forgotten person.
+
+    The latter, each with whether there is nothing to be deleted in FluenzR.
+    """
+    state.write(f"UPDATE contact SET move_to=NULL,touch=1 WHERE move_to IS NOT NULL AND ekey(move_to) IN {IN_KEYS}")
+    gone = {}
+    for cid in cids:
+        row = state.one(LINKED, cid)
+        if row is None:
+            continue
+        if row["others"]:
+            state.write("UPDATE contact SET touch=1 WHERE cid=?", cid)
+        elif row["rid"] is None:
+            drop_erased(state, cid)
+            gone[cid] = True
+        else:
+            # By its id: whoever has its address today may be somebody else.
+            state.write(ERASE, f"?{cid}", cid)
+            gone[cid] = False
+    return gone
+
+
+def _purge_history(state: "State", cids: Iterable[int]) -> None:
+    state.db.executemany("DELETE FROM change WHERE cid=?", [(cid,) for cid in cids])
+    moved = MOVED.format(k=IN_KEYS)
+    state.write(f"DELETE FROM change WHERE ekey(email) IN {IN_KEYS} OR kind='move' AND ({moved})")
+    moved = moved.replace("detail", "change")
+    state.write(f"DELETE FROM held WHERE ekey(email) IN {IN_KEYS} OR {moved}")
+
+
+def _purge_words(state: "State", emails: Iterable[str]) -> None:
+    """Errors of others and of runs may quote an address: FluenzR's words, or a key that stands twice in a source."""
+    for email in emails:
+        state.write("UPDATE contact SET err=NULL WHERE instr(lower(err),?)", email)
+        state.write("UPDATE run_sync SET error=? WHERE instr(lower(error),?)", NAMED, email)
+
+
+def drop_erased(state: "State", cid: int) -> None:
+    """Remove the row of somebody whom FluenzR has no more (inside a transaction); the ledger stays."""
+    state.write("DELETE FROM contact WHERE cid=?", cid)
+    # Its number may be given to another contact: claims of this one must not become that one's.
+    state.write("UPDATE never SET sure=1,cid=NULL WHERE cid=? AND sure=0", cid)
+    state.set_meta(TRACES, 1)
+
+
+def to_delete(state: "State") -> list[int]:
+    """Contacts that are to be deleted in FluenzR, and of which nothing is in flight."""
+    rows = state.rows(
+        "SELECT cid FROM contact WHERE todo=1 AND state='forget' AND inflight IS NULL ORDER BY cid"
+    )
+    return [row[0] for row in rows]
+
+
+def last_unsettled_s(state: "State", cids: Iterable[int]) -> int:
+    """When the last request about one of these was sent that got no answer, epoch seconds; 0: there is none."""
+    last = (
+        state.value("SELECT unsettled FROM contact WHERE cid=? AND inflight IS NOT NULL", cid)
+        for cid in cids
+    )
+    return max((at or 0 for at in last), default=0)
+
+
+def note_deleted(state: "State", cid: int) -> None:
+    """FluenzR has nobody of this contact any more: first the file, then the row goes."""
+    row = state.one("SELECT email FROM contact WHERE cid=? AND state='forget'", cid)
+    if row is None:
+        return
+    key = state.address_key(row["email"])
+    if key is not None and not row["email"].startswith("?"):
+        forgotten.write_done(state.forgotten, [key])
+    with state.tx():
+        drop_erased(state, cid)
+
+
+def note_listed(state: "State") -> None:
+    """After a listing of the account (inside a transaction): somebody forgotten is still there, and no row knows it any more."""
+    logged = forgotten.read(state.forgotten).keys
+    waiting = {key: False for key, done in logged.items() if not done and key.startswith("e:")}
+    if not waiting:
+        return
+    state.db.execute(KEYS)
+    state.write("DELETE FROM scratch.erasing")
+    state.db.executemany("INSERT INTO scratch.erasing VALUES(?,?)", waiting.items())
+    state.write(
+        "INSERT OR IGNORE INTO contact(email,state,todo) SELECT email,'forget',1 FROM scratch.listed"
+        f" WHERE ekey(email) IN {IN_KEYS}"
+    )
+
+
+def leave_no_trace(state: "State") -> bool:
+    """Write the file anew where rows were erased, and empty its log; False: it could not be done now, and is tried again.
+
+    `secure_delete` overwrites deleted rows, but not the copies that SQLite leaves in the gaps of a page when it moves rows about.
+    """
+    if state.rehearsal or state.meta(TRACES) is None:
+        return True
+    with contextlib.suppress(sqlite3.Error):
+        state.db.execute("VACUUM main")
+        with state.tx():
+            state.write("DELETE FROM meta WHERE k=?", TRACES)
+        busy: int = state.value("PRAGMA main.wal_checkpoint(TRUNCATE)")
+        return not busy
+    return False
