@@ -22,15 +22,18 @@ from syncd.clock import Clock
 from syncd.core.answer import ShapeError
 from syncd.core.pace import BudgetView
 from syncd.errors import Unanswered
-from syncd.fluenzr_types import BulkAnswer, Contact, Created, Group, Page, Receipt
+from syncd.fluenzr_types import BulkAnswer, Campaign, Contact, Created, Group, Page, Receipt
 from syncd.wire import Reply, Wire
 
 BASE_URL = "https://api.fluenzr.co/v1"  # [I]
 PER_PAGE_MAX = 100  # [I]
-GROUP_PAGES_MAX = 1000  # 100,000 groups: no account has them, so the pages do not end
+LISTING_PAGES_MAX = (
+    1000  # 100,000 groups or campaigns: no account has them, so the pages do not end
+)
 FIND_PAGES_MAX = 100  # 10,000 addresses that contain one address: the filter does not filter
 
 Item = TypeVar("Item")
+Identified = TypeVar("Identified", Group, Campaign)
 
 
 class FluenzR:
@@ -94,18 +97,25 @@ class FluenzR:
 
     def groups(self) -> list[Group]:
         """All groups. GET /groups [I]."""
-        found: dict[str, Group] = {}
-        for page in range(1, GROUP_PAGES_MAX + 1):
+        return self._all("/groups", types.group)
+
+    def campaigns(self) -> list[Campaign]:
+        """All campaigns, whatever their status. GET /campaigns [I]."""
+        return self._all("/campaigns", types.campaign)
+
+    def _all(self, path: str, parse: Callable[[Any], Identified]) -> list[Identified]:
+        found: dict[str, Identified] = {}
+        for page in range(1, LISTING_PAGES_MAX + 1):
             query = urlencode({"page": page, "perPage": PER_PAGE_MAX})
-            total, listed = self._wire.read("/groups", _listing(types.group), query=query)
+            total, listed = self._wire.read(path, _listing(parse), query=query)
             known = len(found)
-            found.update((group.id, group) for group in listed)
+            found.update((item.id, item) for item in listed)
             # Without a total, only a page that adds nothing is the last: a short one may just be
             # what a server gives that knows no perPage.
             if len(found) == known or (total is not None and len(found) >= total):
                 return list(found.values())
         raise Unanswered(
-            f"GET /groups: more than {GROUP_PAGES_MAX} pages",
+            f"GET {path}: more than {LISTING_PAGES_MAX} pages",
             why="the pages do not end",
             hint="Check fluenzr.base_url",
             answered=True,
@@ -215,6 +225,19 @@ class FluenzR:
             f"/groups/{_part(group_id)}/contacts",
             _list("contactIds", contact_ids),
             _all_added,
+            optional=True,
+        )
+
+    def remove_from_campaign(self, campaign_id: str, contact_ids: Iterable[str]) -> Receipt:
+        """DELETE /campaigns/:id/contacts, with a body [D]: nothing more is sent to them by it.
+
+        Raises NotSupported where the account lacks it, or where the campaign is not known.
+        """
+        return self._wire.write(
+            "DELETE",
+            f"/campaigns/{_part(campaign_id)}/contacts",
+            _list("contactIds", contact_ids),
+            lambda reply: Receipt(reply.date_ms, None),
             optional=True,
         )
 

@@ -34,6 +34,15 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Campaign:
+    """A sequence of e-mails. status: draft, active, paused, completed, archived [D]; empty where none is shown."""
+
+    id: str
+    name: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
 class Contact:
     """A contact as FluenzR shows it.
 
@@ -134,6 +143,15 @@ def group(item: Any) -> Group:
         known = GroupKind.UNKNOWN
     identity, name = _text(item, "id", "group"), _text(item, "name", "group")
     return Group(identity, name, known, count(item, "contactCount"))
+
+
+def campaign(item: Any) -> Campaign:
+    """A campaign from its JSON. Raises ShapeError."""
+    if not isinstance(item, dict):
+        raise ShapeError("a campaign is not an object")
+    status = item.get("status")
+    identity, name = _text(item, "id", "campaign"), _text(item, "name", "campaign")
+    return Campaign(identity, name, status if isinstance(status, str) else "")
 
 
 def items(data: Any, parse: Callable[[Any], Item]) -> list[Item]:

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import structlog
+
 from syncd.core.change import Change
 from syncd.core.guard import Limits, Tally, judge, shrunk
 from syncd.core.person import Person, work
@@ -21,6 +23,10 @@ from syncd.upload.session import Session
 TRIALS_MAX = (
     10  # of a sealed plan: a longer chain of people who depend on each other is left out whole
 )
+
+
+log = structlog.get_logger(__name__)
+GUARD_HELD = "guard.held"
 
 
 class _HeldBackError(Exception):
@@ -86,6 +92,9 @@ def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
             session.groups.load()
         step.held = book.count if step.trips else 0
         if step.trips:
+            log.warning(
+                GUARD_HELD, run=session.run, sync=sync.name, people=step.held, why=step.trips
+            )
             with state.tx():
                 runs.hold(
                     state,

@@ -413,7 +413,10 @@ def test_opted_out_in_the_source_is_never_created(house: House) -> None:
     assert house.everybody() == {BOB}
 
 
-def test_opted_out_in_the_source_leaves_every_group_for_ever(house: House) -> None:
+@pytest.mark.parametrize("adopted", [True, False])
+def test_opted_out_in_the_source_leaves_every_group_for_ever(house: House, adopted: bool) -> None:
+    if adopted:  # so that her id is known, and nothing else of today
+        house.account.add_contact(ANN)
     loaded(
         house, row(1, ANN, out=""), row(2, BOB), groups=["Newsletter", "Customers"], opted_out="out"
     )
@@ -439,6 +442,21 @@ def test_adopted_people_who_opted_out_in_the_source_leave_every_group(house: Hou
     assert house.account.groups_of(ANN) == set()
     assert house.account.contact(ANN)["tags"] == ["vip"]
     assert house.account.contact(ANN)["firstName"] == "Ann"
+
+
+@pytest.mark.parametrize("endpoint", [True, False])
+def test_opted_out_in_the_source_leaves_every_campaign(house: House, endpoint: bool) -> None:
+    """Enrolled by hand, opted out in the CRM: out of the campaign too, as far as the account has that endpoint."""
+    house.account.add_group("Newsletter", dynamic=True)
+    loaded(house, row(1, ANN, out=""), row(2, BOB), groups=["Newsletter"], opted_out="out")
+    members = house.account.campaign("Campaign of Newsletter").members
+    assert len(members) == 2
+    if not endpoint:
+        house.quirks(absent=frozenset({"DELETE /campaigns/:id/contacts"}))
+    house.write(row(1, ANN, out="yes"), row(2, BOB))
+    assert house.sync().status is Status.OK
+    assert house.account.groups_of(ANN) == set()
+    assert len(house.account.campaign("Campaign of Newsletter").members) == (1 if endpoint else 2)
 
 
 def test_one_opt_out_counts_for_every_sync(house: House) -> None:

@@ -3,13 +3,17 @@
 Before an address change, a deletion or an enrolment the contact has been read in this run: a hand may have changed it.
 """
 
+import contextlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import structlog
+
 from syncd.core.person import Payload, Person, Work, work
-from syncd.errors import Conflict, NotFound, NotSupported, Refused, Unanswered
+from syncd.errors import AccessDenied, Conflict, NotFound, NotSupported, Refused, Unanswered
+from syncd.fluenzr_types import Campaign
 from syncd.state import contacts, listed, queue
 from syncd.state.links import drop, new_contact
 from syncd.state.runs import log_change
@@ -17,6 +21,11 @@ from syncd.upload.listing import note_listed
 from syncd.upload.pool import Job, Request
 from syncd.upload.readback import find, verify
 from syncd.upload.session import NOT_SENT, Session, encode, words_of
+
+log = structlog.get_logger(__name__)
+CAMPAIGNS_REFUSED = "campaigns.refused"
+
+ENDED_CAMPAIGNS = frozenset({"completed", "archived"})  # they send nothing any more [D]
 
 
 def _single(
@@ -230,9 +239,11 @@ def _names(session: Session, gids: Sequence[int]) -> list[str]:
 
 
 def _leave_all(session: Session, person: Person) -> Job:
-    """The source says that the person opted out: out of every group, also those given by hand."""
+    """The source says that the person opted out: out of every campaign and group, also those given by hand."""
     assert person.rid is not None
     rid, rids = person.rid, _all_groups(session, person)
+    if not (yield from _leave_campaigns(session, rid)):
+        return
     if rids and not (
         yield from _single(
             session, person, "ungroup", lambda: session.api.remove_from_groups(rid, rids)
@@ -245,9 +256,34 @@ def _leave_all(session: Session, person: Person) -> Job:
     _done(session, person, sent, "ungroup", detail, *(("ungrouped",) if rids else ()))
 
 
+def _leave_campaigns(session: Session, rid: str) -> Generator[Request, Any, bool]:
+    """Out of every campaign that may still send. Doing it twice does no harm, so nothing is marked. False: not sure, later again."""
+    try:
+        if session.campaigns is None:
+            session.campaigns = yield from _campaigns(session)
+        for campaign in session.campaigns:
+            session.sent += 1
+            with contextlib.suppress(Refused):  # not a member, or no such endpoint on this account
+                yield partial(session.api.remove_from_campaign, campaign, [rid])
+    except (Unanswered, Refused):
+        return False
+    return True
+
+
+def _campaigns(session: Session) -> Generator[Request, Any, list[str]]:
+    try:
+        found: list[Campaign] = yield session.api.campaigns
+    except AccessDenied as error:  # the key serves for contacts only: groups are left all the same
+        log.warning(CAMPAIGNS_REFUSED, why=str(error))
+        return []
+    return [campaign.id for campaign in found if campaign.status not in ENDED_CAMPAIGNS]
+
+
 def _all_groups(session: Session, person: Person) -> list[str]:
+    """FluenzR's ids of every group in which a read of this run has seen the person, and of those that we gave."""
     seen = listed.find(session.state, person.email)
-    return list(seen.group_rids) if seen else []
+    ours = (session.groups.rids[gid] for gid in person.sent.groups if gid in session.groups.rids)
+    return sorted({*(seen.group_rids if seen else ()), *ours})
 
 
 def _delete(session: Session, person: Person) -> Job:

@@ -5,6 +5,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import structlog
+
 from syncd.core.person import Payload
 from syncd.errors import Refused, Unanswered
 from syncd.fluenzr_types import Contact, Page
@@ -13,6 +15,11 @@ from syncd.upload.listing import PAGE_ROWS, note_listed
 from syncd.upload.pool import Job, Request
 from syncd.upload.readback import verify_job
 from syncd.upload.session import Session
+
+log = structlog.get_logger(__name__)
+CONTACTS_DOUBTED = (
+    "contacts.doubted"  # their requests got no answer that can be trusted; they are read
+)
 
 PASSES_MAX = 3  # a read can put another contact into doubt (renamed by hand); it ends soon
 MANY = 20  # so many lost rows of one kind are first looked up in the newest-first listing
@@ -24,6 +31,7 @@ def recover(session: Session) -> None:
     for _ in range(PASSES_MAX):
         if not queue.in_flight(session.state):
             return
+        log.warning(CONTACTS_DOUBTED, contacts=len(queue.in_flight(session.state)))
         _wait_until_settled(session)
         for kind in ("create", "update"):
             session.pool.drive(iter([_lost_batches(session, kind)]))

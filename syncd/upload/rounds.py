@@ -1,4 +1,4 @@
-"""The order of the upload: moves, creates, field updates, then what needs an id. Repeated until a round sends nothing.
+"""The order of the upload: erasures, moves, creates, field updates, then what needs an id. Repeated until a round sends nothing.
 
 A round begins with the records whose address has changed: their contacts are read, linked and merged; it ends with
 reading what is in doubt.
@@ -14,6 +14,7 @@ from syncd.state.groups import SeenGroup
 from syncd.state.links import SyncRule, link, merge_touched
 from syncd.state.queue import Filter
 from syncd.upload import bulk, by_id
+from syncd.upload.erase import erase_due
 from syncd.upload.pool import Job
 from syncd.upload.readback import verify, verify_job
 from syncd.upload.recover import recover
@@ -103,6 +104,7 @@ def refuse_missing_groups(session: Session, wanted: set[int], *, sync: str) -> N
 
 def _send(session: Session) -> None:
     session.watch.phase("", "upload", queue.due_count(session.state))
+    erase_due(session)
     session.pool.drive(_moves(session))
     _create(session)
     _update(session)

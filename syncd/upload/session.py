@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import structlog
 
 from syncd.clock import Clock
 from syncd.core.model import GroupKind
@@ -22,6 +23,10 @@ from syncd.watch import Watch
 
 # A request that was not applied, and a run that cannot go on: the marks of what was about to be sent are taken back.
 NOT_SENT = (AccessDenied, Throttled, Interrupted)
+
+
+log = structlog.get_logger(__name__)
+CONTACT_QUARANTINED = "contact.quarantined"
 
 
 @dataclass(slots=True)
@@ -60,6 +65,7 @@ class Session:
     may_delete: bool = False
     only_stepped: bool = False  # a careful first try: only whom this run's steps have touched
     group_endpoint: bool = True  # POST /groups/:id/contacts serves (its body is not documented [?])
+    campaigns: list[str] | None = None  # ids of those that may still send; None: not asked yet
     bulk_missing: bool = False  # this account has no bulk endpoint
     books: Books = field(default_factory=Books)
     sent: int = 0  # writes of this round
@@ -179,8 +185,14 @@ class Session:
             detail = {"fields": fields, "groups": groups, "answer": "lost"}
             log_change(self.state, self.run, before.cid, before.email, self.now_s(), kind, detail)
 
+    def reference(self, cid: int) -> str:
+        """A short name for a contact in the log, where no address may stand; `why` does not need it."""
+        row = queue.row(self.state, cid)
+        return (self.state.address_key(row["email"]) or "")[2:12] if row is not None else ""
+
     def refuse(self, cid: int, words: str) -> None:
         """FluenzR has refused this contact in its own words (inside a transaction)."""
+        log.warning(CONTACT_QUARANTINED, contact=self.reference(cid), why=words)
         put_off = contacts.bump(
             self.state, cid, words, now_s=self.now_s(), kinds=self.groups.kinds, refused=True
         )
