@@ -53,6 +53,7 @@ OPT_OUTS = (
     "donotemail", "donotcontact", "nomail", "noemail", "desinscrit", "desabonne", "abgemeldet",
     "werbesperre", "baja",
 )  # fmt: skip
+OPT_OUT_WORDS = ("optout", "optedout", "unsubscri", "donotemail", "abgemeldet", "desinscri")
 KEYS = (
     "id",
     "contactid",
@@ -107,7 +108,9 @@ def suggest_opt_out(fields: Iterable[SourceField], known: Iterable[str] = ()) ->
     """The field that most likely says that somebody opted out. known: what the connector itself names."""
     names = [one.name for one in fields]
     named = [name for name in known if name in names]
-    return next(iter([*named, *(n for n in names if _plain(n) in OPT_OUTS)]), None)
+    named += [name for name in names if _plain(name) in OPT_OUTS]
+    named += [name for name in names if any(word in _plain(name) for word in OPT_OUT_WORDS)]
+    return next(iter(named), None)
 
 
 def suggest_key(fields: Iterable[SourceField]) -> str | None:

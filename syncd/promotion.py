@@ -20,11 +20,7 @@ from syncd.state.reads import Read, SyncRow
 from syncd.upload.rounds import check_moved, refuse_missing_groups
 from syncd.upload.session import Session
 
-TRIALS_MAX = (
-    10  # of a sealed plan: a longer chain of people who depend on each other is left out whole
-)
-
-
+TRIALS_MAX = 10  # of a sealed plan: a longer chain of people who need each other is left out
 log = structlog.get_logger(__name__)
 GUARD_HELD = "guard.held"
 
@@ -39,9 +35,7 @@ class Step:
 
     trips: list[str] = field(default_factory=list)  # what each guard says; not empty: held
     held: int = 0  # people whose change is held
-    held_fates: dict[str, int] = field(
-        default_factory=dict
-    )  # records, in the book where they stand
+    held_fates: dict[str, int] = field(default_factory=dict)  # records, by the book they are in
     same: int = 0  # records that mean the same as before
     struck: int = 0  # records of forgotten people
 

@@ -152,6 +152,19 @@ def test_corrected_source_replaces_what_was_held(house: House, case: str) -> Non
     assert len(house.mailed()) == 8
 
 
+def test_restored_source_replaces_what_was_held(house: House) -> None:
+    """The very file of before: it must not pass for unchanged while something else is held."""
+    settled(house, {"max_creates": 2})
+    house.write(*people(8, score=9), *people(3, start=10))
+    held = house.sync()
+    house.write(*people(8, score=9))
+    restored = house.sync()
+    assert (restored.status, restored.unchanged) == (Status.OK, 8)
+    assert house.query("SELECT * FROM held") == []
+    with pytest.raises(UsageError):
+        house.approve(held.run)
+
+
 def test_creates_and_updates_are_held_too(house: House) -> None:
     settled(house, {"max_removals": 2})
     writes = house.sandbox.writes()
