@@ -187,8 +187,10 @@ class _Table:
 
     def _broken(self, error: csv.Error) -> SourceError:
         opened, seen = self._last_opening(), self._reader.line_num
+        hint = 'A quote inside a quoted value is written twice: ""'
         if str(error).startswith("field larger"):
             what = f"the field that begins here is longer than {FIELD_CHARS_MAX} characters"
+            hint = "Usually a quote in this line is never closed; else leave this column out"
         elif str(error).startswith("unexpected end"):
             what = "the quoted field that opens here is never closed"
         else:
@@ -196,7 +198,7 @@ class _Table:
         return SourceError(
             f"{self.name}:{opened}: {what}",
             why=str(error),
-            hint='A quote inside a quoted value is written twice: ""',
+            hint=hint,
         )
 
     def _last_opening(self) -> int:

@@ -239,7 +239,9 @@ class SqlConnector:
         name = f"{url.get_backend_name()} database {database}".rstrip()
         engine = _engine(url)
         try:
-            with _failures(f"The {name} cannot be reached", "Check `url` and `password`", url):
+            with _failures(
+                f"The {name} cannot be reached", "Check `url`, `password`, and that it runs", url
+            ):
                 connection = engine.connect()
             with connection, _failures(f"The {name} did not give the rows", "Check `query`", url):
                 _read_only(connection)
@@ -256,7 +258,8 @@ class SqlConnector:
             url = make_url(written)
         except (ArgumentError, ValueError):  # their texts may hold the password
             raise ConfigError(
-                f"{given} does not hold the URL of a database",
+                f"{given.reference if isinstance(given, Secret) else '`url`'}"
+                " does not hold the URL of a database",
                 hint="Write it as postgresql://user:password@host/database, an @ in it as %40",
             ) from None
         url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
@@ -286,7 +289,9 @@ def _engine(url: URL) -> Engine:
         raise ConfigError(
             f"`url`: the driver of {url.drivername} is not installed",
             why=str(error),
-            hint=f"Run: pip install 'fluenzr-syncd[sql]', or install {error.name}",
+            hint="Run: pip install 'fluenzr-syncd[sql]'"
+            if url.drivername in DRIVERS.values()
+            else f"Run: pip install {error.name}",
         ) from None
 
 

@@ -23,11 +23,12 @@ from syncd.core.nearest import suggestion
 from syncd.errors import AccessDenied, ConfigError, FluenzrError, SourceError, StateBusy, StateError
 from syncd.fluenzr import FluenzR
 from syncd.fluenzr_types import Group
-from syncd.reading import ALWAYS_KNOWN, Feed, check_names
+from syncd.reading import ALWAYS_KNOWN, Feed, unknown_names
 from syncd.state.store import hold, open_state
 
 KEY_SHAPE = re.compile(r"flz_sk_[A-Za-z0-9]{32}")  # [D]: another shape is only a warning
 REQUEST_S_MAX = 60.0  # a request to FluenzR is over after this, whatever happens
+FIELDS_SHOWN_MAX = 30  # of a source, where a name is not among them
 SAMPLE_RECORDS = 1000  # read to see which names a source has that cannot list them
 CONFIGURATION, UNREACHABLE = 2, 1  # exit codes
 
@@ -82,9 +83,15 @@ def findings(path: Path | None, *, offline: bool, clock: Clock) -> Iterator[Find
         else:
             groups = found
             yield _ok("fluenzr", f"reachable, the key is accepted, {len(groups)} group(s)")
-    yield from _sources(settings)
+    broken = set()
+    for finding in _sources(settings):
+        yield finding
+        if finding.grade is Grade.FAILED:
+            broken.add(finding.what)
     for name, sync in settings.syncs.items():
-        yield from _sync(settings, name, sync, groups)
+        if f"source.{sync.source}" not in broken:  # its failure says it all
+            yield from _names(settings, name, sync)
+        yield from _sync(name, sync, groups)
 
 
 def gravest(found: list[Finding]) -> int:
@@ -203,11 +210,8 @@ def _connector(settings: Settings, name: str) -> Connector:
     return registry.load(source.connector)(source.validated, Context(folder=settings.folder))
 
 
-def _sync(
-    settings: Settings, name: str, sync: SyncSettings, groups: list[Group] | None
-) -> Iterator[Finding]:
+def _sync(name: str, sync: SyncSettings, groups: list[Group] | None) -> Iterator[Finding]:
     place = f"sync.{name}"
-    yield from _names(settings, name, sync)
     if groups is not None:
         yield from _groups(place, sync, groups)
     if sync.on_removal == "delete":
@@ -227,9 +231,13 @@ def _names(settings: Settings, name: str, sync: SyncSettings) -> Iterator[Findin
     abilities = feed.connector.ABILITIES
     try:
         if abilities.fields_known:
-            check_names(feed)
             known = {field.name for field in feed.connector.fields()}
-            yield _ok(place, f"every name is known to {sync.source}")
+            lacking = list(unknown_names(feed))
+            for where, text in lacking:
+                hint = f"Write one of its fields: {', '.join(sorted(known)[:FIELDS_SHOWN_MAX])}"
+                yield Finding(where, Grade.FAILED, text, hint, CONFIGURATION)
+            if not lacking:
+                yield _ok(place, f"every name is known to {sync.source}")
         else:
             known, count = _sampled(feed)
             yield from _unseen(name, feed, known | abilities.joins | ALWAYS_KNOWN, count)

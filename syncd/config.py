@@ -70,7 +70,7 @@ def load(path: Path | None) -> Settings:
     check = _Check(file)
     settings = check.settings(_merged(file, _read(file), check.mistakes))
     if settings is None:
-        raise refuse(file, check.mistakes)
+        raise refuse(file, map(_with_origin, check.mistakes))
     return settings
 
 
@@ -80,6 +80,10 @@ def find(path: Path | None) -> Path:
     if named is not None:
         if not _is_file(named):
             origin = "" if path else ", as $SYNCD_CONFIG says"
+            if _is_folder(named):
+                raise ConfigError(
+                    f"{named} is a folder{origin}", hint=f"Name the file: {named / 'config.toml'}"
+                )
             raise ConfigError(
                 f"There is no configuration file {named}{origin}",
                 hint="Correct the path, or write a new configuration: syncd init",
@@ -97,6 +101,13 @@ def find(path: Path | None) -> Path:
         why=f"Looked for $SYNCD_CONFIG, ./{', '.join(PLACES)}",
         hint="Write one: syncd init, or name it: syncd --config FILE",
     )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _is_file(path: Path) -> bool:
@@ -168,7 +179,11 @@ def _read(file: Path) -> Raw:
     try:
         content = file.read_bytes() if file.stat().st_size <= CONFIG_BYTES_MAX else None
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read", why=error.strerror or "") from None
+        raise ConfigError(
+            f"{file} cannot be read",
+            why=error.strerror or "",
+            hint="Make it readable for the user that runs syncd, or name another: --config FILE",
+        ) from None
     if content is None:
         raise ConfigError(
             f"{file} is larger than {CONFIG_BYTES_MAX} bytes", hint="Name the right file"
@@ -327,6 +342,15 @@ class _Check:
             elif target in sent:
                 self._mistake(f'"{target}" is what {sent[target]} is sent as', *place, name)
             sent.setdefault(target, name)
+
+
+def _with_origin(mistake: Mistake) -> Mistake:
+    """A value that does not stand in the file says where it comes from."""
+    wanted = PREFIX + mistake.place.replace(".", LEVEL).upper()
+    for variable in os.environ:
+        if variable.upper() == wanted:
+            return Mistake(mistake.place, f"{mistake.text} (it comes from ${variable})")
+    return mistake
 
 
 def _with_hints(mistakes: list[Mistake]) -> Iterator[Mistake]:

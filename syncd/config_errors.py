@@ -65,7 +65,7 @@ def refuse(file: Path, mistakes: Iterable[Mistake]) -> ConfigError:
     if len(found) == 1:
         return ConfigError(found[0].text, place=found[0].place, hint=hint)
     lines = [f"  {mistake.place}: {mistake.text}" for mistake in found]
-    return ConfigError("\n".join([f"{len(found)} mistakes in {file.name}:", *lines, hint]))
+    return ConfigError("\n".join([f"{len(found)} mistakes in {file.name}:", *lines]), hint=hint)
 
 
 def join(*parts: str | int) -> str:

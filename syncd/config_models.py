@@ -146,8 +146,10 @@ class StateSettings(Table):
             path = (folder / Path(text).expanduser()).absolute()
         except RuntimeError:
             raise ValueError("a path without ~ expected: this user has no home folder") from None
-        if not text.strip() or "\0" in text or path.is_dir():
+        if not text.strip() or "\0" in text:
             raise ValueError("the path of a file expected")
+        if path.is_dir():
+            raise ValueError(f"the path of a file expected, and {path} is a folder")
         return path
 
 

@@ -5,7 +5,8 @@ SyncdError                      what happened, why, what to do next; exit code 1
 |-- ConfigError                 the configuration is wrong, at `place`; 2
 |-- StateError                  the state cannot be used; nothing was done; 1
 |   |-- StateBusy               another process holds it; 5
-|   `-- StateLost               it was here before and is gone; only `reconcile` and `check` run; 1
+|   |-- StateLost               it was here before and is gone; only `reconcile` and `check` run; 1
+|   `-- StateRestored           it is older than what was sent from here; only `reconcile` and what only looks run; 1
 |-- SourceError                 a read did not complete: it counts as no read; tried again next run; 1
 |-- Interrupted                 SIGINT or SIGTERM; the run stops between two steps; 130
 |-- NoAnswer                    an HTTP request without a response; users of `syncd.http` make it theirs
@@ -67,6 +68,10 @@ class StateBusy(StateError):
 
 class StateLost(StateError):
     """The marker says that a state was here; it is gone."""
+
+
+class StateRestored(StateError):
+    """A backup stands in the state's place: it does not know who was mailed since, so nothing is sent from it."""
 
 
 class SourceError(SyncdError):

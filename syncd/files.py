@@ -34,6 +34,7 @@ CHUNK_BYTES = (
     64 * 1024
 )  # read at once; larger chunks were slower, as they leave the processor's cache
 GZIP_MAGIC = b"\x1f\x8b"
+SPREADSHEET_MAGICS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods; .xls
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -47,7 +48,7 @@ def find(pattern: str, folder: Path) -> list[Path]:
         expanded = Path(pattern).expanduser()
     except RuntimeError as error:
         raise SourceError(
-            f"{pattern} has no meaning", why=str(error), hint="Write it out"
+            f"The folder of {pattern} is not known", why=str(error), hint="Write the whole path"
         ) from None
     path = folder / expanded
     with _failures(pattern):
@@ -171,6 +172,11 @@ def _chunks(path: Path, name: str, encoding: str | None) -> Generator[str, None,
         before = os.fstat(file.fileno())
         with closing(_plain(file)) as plain:
             block = plain.read(CHUNK_BYTES)
+            if block.startswith(SPREADSHEET_MAGICS):
+                raise SourceError(
+                    f"{name} is a spreadsheet or an archive, not a text file",
+                    hint="Export it as CSV, in UTF-8",
+                )
             decode = _decoder(block, encoding)
             start = True
             while True:
@@ -243,8 +249,16 @@ def _nul(name: str, line: int, encoding: str | None) -> SourceError:
 def _opened(path: Path, name: str) -> Iterator[IO[bytes]]:
     """The raw bytes of a regular file. Anything else (a pipe, a device) could block for ever."""
     with _failures(name):
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise SourceError(f"{name} is not a file", hint="Correct `path`")
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise SourceError(
+                f"{name} is not a file, but a folder",
+                hint="Let `path` name a file in it, or a pattern such as people/*.csv",
+            )
+        if not stat.S_ISREG(mode):
+            raise SourceError(
+                f"{name} is not a file, but a pipe or a device", hint="Let `path` name a file"
+            )
         file = path.open("rb")
     with file:
         yield file

@@ -66,7 +66,7 @@ class HttpClient:
         body_bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self.host = urlsplit(base_url).hostname or ""
+        self.host = urlsplit(base_url).netloc.rpartition("@")[2]  # with the port, for the errors
         self.deadline_s = timeout_s * DEADLINE_FACTOR
         self._timeout_s, self._body_bytes_max = timeout_s, body_bytes_max
         for name in ("httpx", "httpcore"):  # their records hold URLs, and so people's addresses
@@ -234,6 +234,9 @@ def _no_answer(error: Exception, place: str, waited_s: float) -> NoAnswer:
     elif isinstance(cause, ssl.SSLCertVerificationError):
         why = f"its certificate is refused: {cause.verify_message}"
         hint = "Check the host; behind a proxy of your own, set SSL_CERT_FILE to its certificate"
+    elif isinstance(error, httpx.ConnectError) and isinstance(cause, ssl.SSLError):
+        why = "no connection: TLS failed, as it does where a server speaks plain http"
+        hint = "Check the host and its port, and any proxy between"
     elif isinstance(error, httpx.ProxyError):
         why = "the proxy refused the connection"
         hint = "Check HTTPS_PROXY and NO_PROXY"

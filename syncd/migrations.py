@@ -20,6 +20,13 @@ def m001_tables(db: Database) -> None:
             db.execute(statement)
 
 
+@migrations()
+def m002_undo(db: Database) -> None:
+    """What was put back, and which run made a contact."""
+    for statement in M002.split(";\n\n"):
+        db.execute(statement)
+
+
 M001 = """
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE sync(
@@ -52,7 +59,7 @@ CREATE INDEX record_email ON record(email) WHERE email IS NOT NULL;
 CREATE INDEX record_cid ON record(cid) WHERE cid IS NOT NULL;
 CREATE INDEX record_dirty ON record(rowno) WHERE dirty=1;
 CREATE TABLE contact(
-  cid INTEGER PRIMARY KEY,
+  cid INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again: the history names contacts by it
   email TEXT NOT NULL UNIQUE,   -- the address on the server, or to be created; '?<cid>': unknown just now
   rid TEXT UNIQUE,              -- FluenzR's id; NULL until it was needed
   origin TEXT,                  -- created | adopted
@@ -119,4 +126,26 @@ CREATE TABLE change(
 ) STRICT;
 CREATE INDEX change_cid ON change(cid);
 CREATE INDEX change_run ON change(run)
+"""
+
+# A row of `undone` is an exception from what the sources want; it ends when they want something else.
+M002 = """
+ALTER TABLE contact ADD COLUMN made_run INTEGER;
+
+CREATE TABLE undone(
+  cid INTEGER NOT NULL,
+  part TEXT NOT NULL,           -- f c g t, as in `want`
+  name TEXT NOT NULL,           -- of the field or tag; gid of the group
+  undone TEXT NOT NULL,         -- JSON: what the sources want
+  instead TEXT NOT NULL,        -- JSON: what is wanted as long as they do
+  left_all INTEGER NOT NULL,    -- 1: no source wanted the person then
+  of INTEGER NOT NULL,          -- the run that it undoes
+  run INTEGER NOT NULL,         -- the run that did so
+  PRIMARY KEY(cid, part, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER undone_gone AFTER DELETE ON contact BEGIN DELETE FROM undone WHERE cid=OLD.cid; END;
+
+CREATE TRIGGER undone_forgotten AFTER UPDATE OF state ON contact WHEN NEW.state='forget'
+BEGIN DELETE FROM undone WHERE cid=NEW.cid; END
 """

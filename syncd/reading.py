@@ -4,6 +4,7 @@ Nothing here changes the state: a read counts only once it is promoted. A read t
 """
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from syncd.config import SyncSettings
@@ -51,21 +52,28 @@ class Feed:
         return self.settings.name
 
 
-def check_names(feed: Feed) -> None:
-    """Every name that the mapping uses exists in the source, where the source can tell. Raises ConfigError, SourceError."""
+def unknown_names(feed: Feed) -> Iterator[tuple[str, str]]:
+    """(place, what is wrong) of each use of a name that the source lacks, where the source can tell. Raises SourceError."""
     abilities = feed.connector.ABILITIES
     if not abilities.fields_known:
         return
-    known = {field.name for field in feed.connector.fields()} | abilities.joins | ALWAYS_KNOWN
-    lines = [
-        f"sync.{feed.name}.{use.place}: the source has no field {use.names[0]!r}: "
-        + suggestion(use.names[0], known)
-        for use in feed.mapping.uses
-        if use.names and not known.intersection(use.names)
-    ]
+    fields = {field.name for field in feed.connector.fields()} | abilities.joins
+    known = fields | ALWAYS_KNOWN
+    for use in feed.mapping.uses:
+        if use.names and not known.intersection(use.names):
+            hint = suggestion(use.names[0], fields)
+            yield (
+                f"sync.{feed.name}.{use.place}",
+                f'the source "{feed.settings.source}" has no field "{use.names[0]}"; {hint}',
+            )
+
+
+def check_names(feed: Feed) -> None:
+    """Every name that the mapping uses exists in the source, where the source can tell. Raises ConfigError, SourceError."""
+    lines = [f"{place}: {text}" for place, text in unknown_names(feed)]
     if lines:
         raise ConfigError(
-            "\n".join(lines), hint="Run `syncd check` to see the fields of the source"
+            "\n".join(lines), hint="Correct the names, or the source; then run: syncd check"
         )
 
 

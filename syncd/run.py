@@ -90,7 +90,7 @@ def plan(
 
 def versions(settings: Settings, names: tuple[str, ...]) -> dict[str, str]:
     """name -> version of the mapping and the source's options, of the named syncs: what a sealed plan was made for."""
-    return {sync.name: _feed(settings, sync).version for sync in _named(settings, names)}
+    return {sync.name: feed_of(settings, sync).version for sync in _named(settings, names)}
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ def _opened(
     settings: Settings, order: Order, clock: Clock, watch: Watch, *, rehearsal: bool
 ) -> Iterator["_Run"]:
     """Everything that a run needs, taken in the order in which it can fail, and given back."""
-    feeds = [_feed(settings, sync) for sync in _named(settings, order.names)]
+    feeds = [feed_of(settings, sync) for sync in _named(settings, order.names)]
     if order.sealed is not None:
         current = {feed.name: feed.version for feed in feeds}
         order.sealed.check(fluenzr=settings.fluenzr.base_url, syncs=current)
@@ -151,13 +151,24 @@ def _named(settings: Settings, names: tuple[str, ...]) -> list[SyncSettings]:
     return [sync for name, sync in settings.syncs.items() if not names or name in names]
 
 
-def _feed(settings: Settings, sync: SyncSettings) -> Feed:
+def feed_of(settings: Settings, sync: SyncSettings) -> Feed:
+    """One sync with its source and its compiled mapping, ready to be read."""
     source = settings.sources[sync.source]
     connector = registry.load(source.connector)(source.validated, Context(folder=settings.folder))
     mapping = compile_mapping(sync.rules())
     options = repr((source.connector, sorted(source.options.items())))
     version = hashlib.blake2b(f"{mapping.version}{options}".encode(), digest_size=16).hexdigest()
     return Feed(sync, connector, mapping, version)
+
+
+def rules_of(settings: Settings, state: State) -> dict[int, SyncRule]:
+    """What linking and merging need of every configured sync, by its number in the state (inside a transaction)."""
+    return {
+        reads.sync_row(state, name).sync: SyncRule(
+            rank, sync.on_removal, leaves_alone=sync.on_existing == "skip"
+        )
+        for rank, (name, sync) in enumerate(settings.syncs.items())
+    }
 
 
 class _Run:
@@ -178,7 +189,7 @@ class _Run:
         self._started_s, self.account_listed = clock.monotonic_s(), False
         with state.tx():
             number = runs.start_run(state, now_s=int(clock.now_s()))
-            self.rules = self._rules()
+            self.rules = rules_of(settings, state)
             rows = [reads.sync_row(state, feed.name) for feed in feeds]
         books.prepare_books(state)
         probe = state.meta("probe") or {}
@@ -198,15 +209,6 @@ class _Run:
             _Part(feed, row, SyncResult(number, feed.name, refused=[] if order.sealed else None))
             for feed, row in zip(feeds, rows, strict=True)
         ]
-
-    def _rules(self) -> dict[int, SyncRule]:
-        """What linking and merging need of every configured sync, by its number in the state."""
-        return {
-            reads.sync_row(self.state, name).sync: SyncRule(
-                rank, sync.on_removal, leaves_alone=sync.on_existing == "skip"
-            )
-            for rank, (name, sync) in enumerate(self.settings.syncs.items())
-        }
 
     # --- a real run -------------------------------------------------------------------------------------------
 
@@ -363,7 +365,10 @@ class _Run:
         result.error, result.exit_code = part.result.error, part.result.exit_code
         if found is not None:
             of_sync = _Books(self.session, part)
-            result.skipped_by = of_sync.skipped(of_sync.unchanged() + of_sync.staged())
+            fates = of_sync.unchanged() + of_sync.staged()
+            result.skipped_by = of_sync.skipped(fates)
+            if fates["quarantined"]:
+                result.skipped_by["blocked"] = fates["quarantined"]
             result.read, result.unchanged = found.read, found.same + part.same
             result.sees_removals = found.full or found.unchanged_source
         result.new_groups = sorted(
@@ -420,6 +425,8 @@ class _Books:
         stuck = fates["quarantined"] - (found.same_skipped or {}).get("blocked", 0)
         if result.status is Status.OK and (stuck or result.quarantined or result.refused):
             result.status = Status.PARTIAL
+        # A record that cannot be read is one person who is not delivered.
+        result.quarantined = max(result.quarantined, fates["quarantined"])
         if result.missing() and result.status is not Status.FAILED:
             result.status = Status.FAILED
             result.error = (

@@ -92,10 +92,15 @@ def _read(path: Path, reference: str) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(SECRET_BYTES_MAX + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ConfigError(
-            f"The secret {reference} cannot be read", why=f"{path}: {error.strerror}"
+            f"The secret {reference} cannot be read",
+            why=f"{path}: {getattr(error, 'strerror', None) or error}",
+            hint="Correct the path, or make the file readable for the user that runs syncd",
         ) from None
     if len(content) > SECRET_BYTES_MAX:
-        raise ConfigError(f"The secret {reference} is larger than {SECRET_BYTES_MAX} bytes")
+        raise ConfigError(
+            f"The secret {reference} is larger than {SECRET_BYTES_MAX} bytes",
+            hint="This is not a file that holds one key or password: correct the path",
+        )
     return content.decode("utf-8", "replace")

@@ -96,7 +96,7 @@ def _stranger(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("spoil", "code", "what", "words"),
     [
-        (_edit('"first"', '"frist"'), 2, "sync.customers.fields", "first"),
+        (_edit('"first"', '"frist"'), 2, "sync.customers.fields.firstName", "first"),
         (_edit("[guard]", "[gaurd]"), 2, "configuration", "guard"),
         (_edit("hot = 1", "hot = 1"), 0, "", ""),
         (_edit("env:FLUENZR_API_KEY", "env:NOBODY"), 2, "fluenzr.api_key", "NOBODY"),

@@ -17,6 +17,7 @@ import argparse
 import dataclasses
 import itertools
 import json
+import logging
 import mmap
 import os
 import pickle
@@ -33,11 +34,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import certifi
 import orjson
+import structlog
 
 from syncd import config, run
 from syncd.core.result import Status, SyncResult
@@ -45,7 +48,8 @@ from syncd.errors import Interrupted
 from syncd.sandbox import Faults, Quirks, Sandbox
 from syncd.sandbox.app import App
 from syncd.sandbox.exchange import Answer, Request
-from syncd.sandbox.faults import Cut, Drop, Effect, Garbage, Late, Page, Rule, Status as Broken, Throttle
+from syncd.sandbox.faults import Cut, Drop, Effect, Garbage, Late, Page, Rule, Throttle
+from syncd.sandbox.faults import Status as Broken
 from syncd.sandbox.limits import Limit
 from syncd.sandbox.people import Account
 from syncd.sandbox.quirks import draw
@@ -98,7 +102,7 @@ class SharedTime:
 
     def now_s(self) -> float:
         ticked, slept = struct.unpack("dd", self._cells[:])
-        return START_S + ticked + slept
+        return START_S + float(ticked) + float(slept)
 
     def tick(self, seconds: float) -> None:
         """The world's own time."""
@@ -118,7 +122,9 @@ class SharedTime:
 class RunClock:
     """The engine's clock in one run; at one of its calls the run ends. `stopped` is not counted: it is asked in real time."""
 
-    def __init__(self, shared: SharedTime, *, end_at: int = 0, end: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, shared: SharedTime, *, end_at: int = 0, end: Callable[[], None] | None = None
+    ) -> None:
         self._shared, self._end_at, self._end = shared, end_at, end
         self._calls = itertools.count(1)
         self._stop = threading.Event()
@@ -158,7 +164,9 @@ class Tap(App):
         limit = Limit(account.now_s, requests=1000, window="fixed")
         super().__init__(account, faults=faults, limit=limit, api_key=None)
         self._world = world
-        self.kill: Callable[[], Effect] | None = None  # ends the process that asks, and says what becomes of its request
+        self.kill: Callable[[], Effect] | None = (
+            None  # ends the process that asks, and says what becomes of its request
+        )
         self.kill_in = 0
 
     def answer(self, request: Request) -> Answer:
@@ -257,7 +265,9 @@ def address(text: str) -> str | None:
 class World:
     """One account, three sources, one state, and what is true of them, whatever the engine believes."""
 
-    def __init__(self, seed: int, folder: Path, host: Sandbox, *, tracing: bool = False, forked: bool = False) -> None:
+    def __init__(
+        self, seed: int, folder: Path, host: Sandbox, *, tracing: bool = False, forked: bool = False
+    ) -> None:
         rng = random.Random(seed)
         self.seed, self.folder, self.forked = seed, folder, forked
         self.humans = seed % 3 != 0
@@ -274,16 +284,27 @@ class World:
             self.account.add_group(name, dynamic=name in DYNAMIC)
         self.account.custom_field_names = {"score", "note"}
         self.account.refuse(REFUSED)
-        self.dynamic = {*DYNAMIC, "stat", "hot", "made"} if self.quirks.group_type == "absent" else DYNAMIC
+        self.dynamic = (
+            {*DYNAMIC, "stat", "hot", "made"} if self.quirks.group_type == "absent" else DYNAMIC
+        )
         outs = seed % 7 in (2, 5)
-        policies = ["delete"] * 3 if rng.random() < 0.35 else rng.choices(["keep", "ungroup", "delete"], k=3)
+        policies = (
+            ["delete"] * 3
+            if rng.random() < 0.35
+            else rng.choices(["keep", "ungroup", "delete"], k=3)
+        )
         self.flows = [
             Flow("s1", policies[0], ("stat",), "t1", "dynhot", company=True, opts_out=outs),
-            Flow("s2", policies[1], ("dyn",), "t2", "hot", company=True, vip_group="made", hides=outs),
+            Flow(
+                "s2", policies[1], ("dyn",), "t2", "hot", company=True, vip_group="made", hides=outs
+            ),
             Flow("s3", policies[2], ("stat", "dyn"), "t3", "dynhot", company=False),
         ]
         self.sources: dict[str, dict[str, Record]] = {flow.name: {} for flow in self.flows}
-        self.keys, self.former = 0, dict[tuple[str, str], Record]()  # what a record was before it changed
+        self.keys, self.former = (
+            0,
+            dict[tuple[str, str], Record](),
+        )  # what a record was before it changed
         self.mails = (*MAILS, REFUSED, *(WIDE_MAILS if self.wide else ()))
         self._init_truth()
         self._configure(host.url)
@@ -303,7 +324,9 @@ class World:
         self.mails_seen = 0
         self.violation: Violation | None = None
         self.unmanaged: dict[str, dict[str, Any]] = {}
-        self.touched: set[str] = set()  # addresses of contacts deleted, renamed or regrouped by hand
+        self.touched: set[str] = (
+            set()
+        )  # addresses of contacts deleted, renamed or regrouped by hand
         self.edited: set[str] = set()  # ids of contacts of which a hand has changed the first name
         self.opted: set[str] = set()  # addresses at which somebody ever opted out
         self.opt_mail: set[str] = set()
@@ -313,23 +336,36 @@ class World:
         self.removed: dict[str, float] = {}  # address -> when a contact was deleted there by hand
         self.due_out: set[Who] = set()  # who opted out in the files as they are
         self.due_seen: set[Who] = set()  # ... of those that can be read to their end
-        self.latched: set[Who] = set()  # who opted out in what an earlier request of the engine can have known
-        self.seen_out: set[Who] = set()  # ... and was promoted or held, so that it goes for groups too
-        self.emptied: set[str] = set()  # ids of contacts that a source's opt-out has taken out of every group
-        self.undated: set[str] = set()  # ids made while FluenzR sent no Date: nothing proves that they are accidents
-        self.observed: set[str] = set()  # addresses at which an answer has shown an opted-out contact
+        self.latched: set[Who] = (
+            set()
+        )  # who opted out in what an earlier request of the engine can have known
+        self.seen_out: set[Who] = (
+            set()
+        )  # ... and was promoted or held, so that it goes for groups too
+        self.emptied: set[str] = (
+            set()
+        )  # ids of contacts that a source's opt-out has taken out of every group
+        self.made_at: dict[str, str] = {}  # id -> the address at which the engine has made it
+        self.undated: set[str] = (
+            set()
+        )  # ids made while FluenzR sent no Date: nothing proves that they are accidents
+        self.observed: set[str] = (
+            set()
+        )  # addresses at which an answer has shown an opted-out contact
         self.shown: dict[str, float] = {}  # id -> when an answer last showed it
         self.enrolled: dict[tuple[Who, str], str] = {}
         self.hidden: set[str] = set()  # ids made where somebody had opted out: must be undone
         self.run_start_s, self.in_run = 0.0, False
+        self.lost_group = False  # the last POST /groups may still take effect
         self.hands: random.Random | None = None  # what people do while a run goes on
 
     def _configure(self, url: str) -> None:
-        few = 'max_enrolments = 1\nmax_removals = 1\nmax_creates = 2\nmax_field_changes = 2\nmax_shrink = 100\n'
+        few = "max_enrolments = 1\nmax_removals = 1\nmax_creates = 2\nmax_field_changes = 2\nmax_shrink = '50%'\n"
         many = "max_enrolments = 100\nmax_removals = 100\nmax_creates = 100\nmax_field_changes = 100\nmax_shrink = 100\n"
         (self.folder / "config.toml").write_text(
             f'[fluenzr]\napi_key = "env:SYNCD_WORLD_KEY"\nbase_url = "{url}"\nsettle = "{SETTLE_S:g} seconds"\n'
-            f"[guard]\n{few if self.guarded else many}" + "".join(flow.table() for flow in self.flows)
+            f"[guard]\n{few if self.guarded else many}"
+            + "".join(flow.table() for flow in self.flows)
         )
         self.settings = config.load(self.folder / "config.toml")
         self.path = self.settings.state.path
@@ -356,12 +392,17 @@ class World:
 
     def records_at(self, email: str) -> list[tuple[str, str]]:
         """The live records of an address, as promoted."""
-        rows = self.query("SELECT s.name,r.key FROM record r JOIN sync s USING(sync) WHERE r.email=? AND r.live=1", email)
+        rows = self.query(
+            "SELECT s.name,r.key FROM record r JOIN sync s USING(sync) WHERE r.email=? AND r.live=1",
+            email,
+        )
         return [(row[0], row[1]) for row in rows]
 
     def records_of(self, cid: int) -> list[tuple[tuple[str, str], sqlite3.Row]]:
         """The records that are linked to a contact."""
-        rows = self.query("SELECT s.name,r.* FROM record r JOIN sync s USING(sync) WHERE r.cid=?", cid)
+        rows = self.query(
+            "SELECT s.name,r.* FROM record r JOIN sync s USING(sync) WHERE r.cid=?", cid
+        )
         return [((row["name"], row["key"]), row) for row in rows]
 
     def never(self, email: str, records: list[tuple[str, str]]) -> set[str]:
@@ -446,19 +487,25 @@ class World:
         moved = who in self.opt_moved and who in self.observed
         return who in self.opt_record or who in self.opt_mail or who in self.latched or moved
 
+    def _everybody(self, email: str) -> list[Who]:
+        return [email, *self.records_at(email)]
+
     def _judge_create(self, contact: Contact) -> None:
         email = contact.email.lower()
         self.say(f"    created {email} {contact.id}")
+        self.made_at[contact.id] = email
         if not self.account.quirks.date_header:
             self.undated.add(contact.id)
-        if any(self.opted_out(who) for who in (email, *self.records_at(email))):
+        if any(self.opted_out(who) for who in self._everybody(email)):
             self.hidden.add(contact.id)  # allowed only as an accident that is undone
 
     def _judge_enrolment(self, email: str, group: str) -> None:
         self.say(f"    mailed {email} {group}")
-        for who in (email, *self.records_at(email)):
+        for who in self._everybody(email):
             if (who, group) in self.enrolled:
-                raise Violation(f"I5 {who} enrolled twice in {group} (before as {self.enrolled[who, group]}, now {email})")
+                raise Violation(
+                    f"I5 {who} enrolled twice in {group} (before as {self.enrolled[who, group]}, now {email})"
+                )
             self.enrolled[who, group] = email
             if self.opted_out(who):
                 raise Violation(f"I4 enrolled {who}, which had opted out")
@@ -473,10 +520,16 @@ class World:
     def _judge_delete_sent(self, contact: Contact) -> None:
         """Judged when the request leaves: it may take effect late, when the sources have changed."""
         email, known = contact.email.lower(), self.known[contact.id]
-        row = self.query("SELECT inflight_at FROM contact WHERE email=? AND inflight='update'", email)
+        row = self.query(
+            "SELECT inflight_at FROM contact WHERE email=? AND inflight='update'", email
+        )
         if row and row[0][0] is not None and row[0][0] <= known.created_s * 1000:
             return  # undoing its own accident
-        wanted = any(address(r["email"]) == email for rows in self.sources.values() for r in rows.values())
+        wanted = any(
+            address(record["email"]) == email and flow.takes(record)
+            for flow in self.flows
+            for record in self.sources[flow.name].values()
+        )
         if known.created_s < self.run_start_s and wanted:
             raise Violation(f"I4 deleted the wanted contact {email}")
 
@@ -484,6 +537,8 @@ class World:
         """What of the answer has reached the engine."""
         self.say(f"  {request.method} {request.path} {request.query or ''} {request.body.decode()[:600]} -> "
                  f"{'dropped' if answer.dropped else 'cut' if answer.cut else answer.status}")  # fmt: skip
+        if (request.method, request.path) == ("POST", "/groups"):
+            self.lost_group = answer.status != 201 and (self.lost_group or answer.status != 409)
         if request.method != "GET" or answer.dropped or answer.cut or answer.status != 200:
             return
         try:
@@ -506,10 +561,19 @@ class World:
         contact = self.account.add_contact(
             email, firstName="orig", phone=phone, custom_fields={"note": "keep"}, tags=["human"]
         )
-        own = self.unmanaged[contact.id] = {"phone": phone, "note": "keep", "tag": True, "group": False}
+        own = self.unmanaged[contact.id] = {
+            "phone": phone,
+            "note": "keep",
+            "tag": True,
+            "group": False,
+        }
         if rng.random() < 0.4:
             self.account.put_in(email, "human")
             own["group"] = True
+        if email in self.latched:
+            self.touched.add(
+                email
+            )  # after the opt-out of the source was carried out: their own doing
         self.resync(by_hand=True)
         self.say(f"  hand: created {email} {contact.id}")
         if rng.random() < 0.3:
@@ -520,7 +584,9 @@ class World:
         self.account.opt_out(email, status=rng.choice(OPTED_OUT))
         self.opted.add(email)
         self.say(f"  hand: {email} opted out")
-        rows = self.query("SELECT * FROM contact WHERE rid=? OR (email=? AND state='ok')", contact.id, email)
+        rows = self.query(
+            "SELECT * FROM contact WHERE rid=? OR (email=? AND state='ok')", contact.id, email
+        )
         for row in rows[:1]:
             (self.opt_mail if row["email"] == email else self.opt_moved).add(email)
             # EXEMPT (the engine cannot know): an opt-out in the middle of a run, after this run's fresh read of the contact, does not
@@ -585,7 +651,11 @@ class World:
             self.say(f"  hand: {'put' if put else 'took'} {email} {group}")
         elif chance < 0.9:
             self.account.edit(email, custom_fields={"note": "edited"})
-            own = {"phone": contact.fields.get("phone"), "tag": "human" in contact.tags, "group": False}
+            own = {
+                "phone": contact.fields.get("phone"),
+                "tag": "human" in contact.tags,
+                "group": False,
+            }
             self.unmanaged.setdefault(contact.id, own)["note"] = "edited"
             self.say(f"  hand: noted {email}")
         elif chance < 0.98:
@@ -598,7 +668,11 @@ class World:
 
     def _rename(self, contact: Contact, email: str) -> None:
         old = contact.email.lower()
-        claimed = self.query("SELECT 1 FROM contact WHERE inflight IS NOT NULL AND (email=? OR move_to=?)", email, email)
+        claimed = self.query(
+            "SELECT 1 FROM contact WHERE inflight IS NOT NULL AND (email=? OR move_to=?)",
+            email,
+            email,
+        )
         if claimed or self.account.contact_by_email(email) is not None:
             return
         self.touched |= {old, email}
@@ -616,10 +690,14 @@ class World:
         records, chance = self.sources[name], rng.random()
         before = {key: dict(record) for key, record in records.items()}
         self._mutate(name, records, chance, rng)
-        self.former.update({(name, k): old for k, old in before.items() if k in records and records[k] != old})
+        self.former.update(
+            {(name, k): old for k, old in before.items() if k in records and records[k] != old}
+        )
         self.say(f"  source: {name} {records}")
 
-    def _mutate(self, name: str, records: dict[str, Record], chance: float, rng: random.Random) -> None:
+    def _mutate(  # noqa: C901 - one case a change
+        self, name: str, records: dict[str, Record], chance: float, rng: random.Random
+    ) -> None:
         key = rng.choice(sorted(records)) if records else ""
         if not key or (chance < 0.3 and len(records) < 6 + 3 * self.wide):
             self.keys += 1
@@ -685,7 +763,14 @@ class World:
 
     # --- runs -------------------------------------------------------------------------------------------------
 
-    def one_run(self, rng: random.Random, share: float, *, broken: set[str] | None = None, order: run.Order | None = None) -> bool:
+    def one_run(
+        self,
+        rng: random.Random,
+        share: float,
+        *,
+        broken: set[str] | None = None,
+        order: run.Order | None = None,
+    ) -> bool:
         """Run until a process ends by itself, or leave it dead: the next run comes later. share: of the requests that go wrong.
 
         Whether a process ended by itself.
@@ -698,7 +783,9 @@ class World:
         try:
             for attempt in itertools.count():
                 self._weather(rng, share if attempt < 4 else 0.0)
-                results = self._process(rng, order, dies=share > 0 and attempt < 4 and rng.random() < 0.4)
+                results = self._process(
+                    rng, order, dies=share > 0 and attempt < 4 and rng.random() < 0.4
+                )
                 self.faults.clear()
                 self._count_faults()
                 self.time.tick(TICK_S)
@@ -708,7 +795,11 @@ class World:
                     raise self.violation
                 if results is not None:
                     self._check_results(results, broken, share)
-                    if not any(result.status is Status.FAILED for result in results if result.sync not in broken):
+                    if not any(
+                        result.status is Status.FAILED
+                        for result in results
+                        if result.sync not in broken
+                    ):
                         self.latched |= self.due_out
                         self.seen_out |= self.due_seen
                     break
@@ -724,14 +815,23 @@ class World:
         self.say(f"  plan {order}")
         self.write_sources(broken, order.names)
         before, writes = self._tables(), self.tap.writes
-        run.plan(self.settings, order, clock=RunClock(self.time), watch=Nobody(), show=lambda change: None)
+        run.plan(
+            self.settings,
+            order,
+            clock=RunClock(self.time),
+            watch=Nobody(),
+            show=lambda change: None,
+        )
         if self.violation is not None:
             raise self.violation
         if self.tap.writes != writes or self._tables() != before:
             raise Violation("I9 a plan has changed something")
 
     def _tables(self) -> list[list[tuple[Any, ...]]]:
-        names = [row[0] for row in self.query("SELECT name FROM sqlite_master WHERE type='table' ORDER BY name")]
+        names = [
+            row[0]
+            for row in self.query("SELECT name FROM sqlite_master WHERE type='table' ORDER BY name")
+        ]
         return [[tuple(row) for row in self.query(f"SELECT * FROM {name}")] for name in names]
 
     def _weather(self, rng: random.Random, share: float) -> None:
@@ -739,7 +839,7 @@ class World:
         seed = rng.random()
         if not share:
             return
-        rules = [
+        rules: list[tuple[str, Effect, float]] = [
             ("drop before", Drop(applied=False), 0.14), ("drop after", Drop(applied=True), 0.14),
             ("late", Late(after_s=rng.choice([2.0, 20.0, 60.0, 110.0])), 0.25 if self.wide else 0.1),
             ("5xx before", Broken(status=rng.choice([500, 502, 503, 504]), applied=False), 0.06),
@@ -773,7 +873,9 @@ class World:
         self.fired.update(self.faults.fired)
         self.faults.fired.clear()
 
-    def _process(self, rng: random.Random, order: run.Order, *, dies: bool) -> list[SyncResult] | None:
+    def _process(
+        self, rng: random.Random, order: run.Order, *, dies: bool
+    ) -> list[SyncResult] | None:
         """One process of the engine; None when it died, or was told to stop."""
         self.say(f"  process {order}")
         if self.forked:
@@ -791,26 +893,29 @@ class World:
             self.say("  STOPPED")
         return None
 
-    def _forked_process(self, rng: random.Random, order: run.Order, *, dies: bool) -> list[SyncResult] | None:
+    def _forked_process(
+        self, rng: random.Random, order: run.Order, *, dies: bool
+    ) -> list[SyncResult] | None:
         """The same in a process of its own, which is killed: at a request, or at any other moment."""
         by_request = dies and rng.random() < 0.6
         end_at = int(rng.expovariate(1 / 60)) + 1 if dies and not by_request else 0
         reading, writing = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the server's thread holds nothing now
+        with warnings.catch_warnings():  # the server's thread holds nothing now
+            warnings.simplefilter("ignore", DeprecationWarning)
             child = os.fork()
         if child == 0:
             self._child(RunClock(self.time, end_at=end_at, end=_kill_myself), order, writing)
         os.close(writing)
         if by_request:
-            effect = rng.choice([Drop(applied=False), Drop(applied=True), Late(after_s=100.0)])
+            fates: list[Effect] = [Drop(applied=False), Drop(applied=True), Late(after_s=100.0)]
+            effect = rng.choice(fates)
 
             def kill() -> Effect:
                 os.kill(child, signal.SIGKILL)
                 return effect
 
             self.tap.kill, self.tap.kill_in = kill, int(rng.expovariate(1 / 12)) + 1
-        with open(reading, "rb") as pipe:
+        with os.fdopen(reading, "rb") as pipe:
             said = pipe.read()
         _, status = os.waitpid(child, 0)
         self.tap.kill = None
@@ -819,7 +924,7 @@ class World:
             self.fired["crash"] += 1
             self.say("  KILLED")
             return None
-        results = pickle.loads(said)
+        results: list[SyncResult] | str = pickle.loads(said)
         if isinstance(results, str):
             raise RuntimeError(results)
         return results
@@ -827,21 +932,26 @@ class World:
     def _child(self, clock: RunClock, order: run.Order, writing: int) -> NoReturn:
         try:
             said: object = run.sync(self.settings, order, clock=clock, watch=Nobody())
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - told by the parent
             said = traceback.format_exc()
         os.write(writing, pickle.dumps(said))
         os._exit(0)
 
     def _check_results(self, results: list[SyncResult], broken: set[str], share: float) -> None:
         for result in results:
-            self.say(f"  result {({k: v for k, v in dataclasses.asdict(result).items() if v})}")
+            self.say(f"  result { ({k: v for k, v in dataclasses.asdict(result).items() if v}) }")
             unbalanced = result.missing() and result.status is not Status.FAILED
             if unbalanced or "books" in (result.error or ""):
                 raise Violation(f"I7 the books of {result.sync} do not balance: {result}")
             if (result.error is None) != (result.status is not Status.FAILED):
                 raise Violation(f"I7 {result.sync} is {result.status} with error {result.error!r}")
+            # EXEMPT: a POST /groups without an answer took effect after the next run had listed the groups.
+            if self.lost_group and "POST /groups" in (result.error or ""):
+                continue
             if result.status is Status.FAILED and not share and result.sync not in broken:
                 raise Violation(f"I7 {result.sync} failed for no reason: {result.error}")
+        if any("POST /groups" in (result.error or "") for result in results):
+            self.lost_group = False  # once
 
     def _check_unmanaged(self) -> None:
         group = self.account.group("human").id
@@ -872,11 +982,8 @@ class World:
         rows = self.query("SELECT DISTINCT run,sync FROM held WHERE approved=0")
         for number, sync in rows:
             self.say(f"  approve {number} {sync}")
-            store.change(
-                self.path,
-                lambda state, number=number, sync=sync: story.approve(state.db, number, sync),
-                clock=RunClock(self.time),
-            )
+            release = partial(_approve, number=number, sync=sync)
+            store.change(self.path, release, clock=RunClock(self.time))
 
     # --- the script -------------------------------------------------------------------------------------------
 
@@ -896,7 +1003,11 @@ class World:
             names = (rng.choice(sorted(self.sources)),) if rng.random() < 0.15 else ()
             order = run.Order(names=names, full=rng.random() < 0.2)
             if rng.random() < 0.08:
-                order = run.Order(email=rng.choice(self.mails)) if rng.random() < 0.5 else run.Order(limit=rng.randrange(1, 4))
+                order = (
+                    run.Order(email=rng.choice(self.mails))
+                    if rng.random() < 0.5
+                    else run.Order(limit=rng.randrange(1, 4))
+                )
             if self.guarded and rng.random() < 0.4:
                 self.approve()
             if rng.random() < 0.1:
@@ -911,7 +1022,13 @@ class World:
         self.account.quirks = self.quirks
         for name, records in self.sources.items():  # an empty source is always held
             if not records:
-                records["last"] = {"email": f"last-{name}@example.com", "name": "n1", "co": "", "score": 1, "vip": False}
+                records["last"] = {
+                    "email": f"last-{name}@example.com",
+                    "name": "n1",
+                    "co": "",
+                    "score": 1,
+                    "vip": False,
+                }
                 records["last"] |= {"out": False, "hidden": False}
         quiet = 0
         for number in range(RUNS_TO_REST):
@@ -923,7 +1040,9 @@ class World:
             if quiet >= 2 and not self.query("SELECT 1 FROM held LIMIT 1"):
                 break
             if number == RUNS_TO_REST - 1:
-                raise Violation(f"I2 still writing after {RUNS_TO_REST} runs: {self.tap.counts - counts}")
+                raise Violation(
+                    f"I2 still writing after {RUNS_TO_REST} runs: {self.tap.counts - counts}"
+                )
         counts = self.tap.counts.copy()
         self.one_run(rng, 0.0)
         self._check_quiet(self.tap.counts - counts)
@@ -964,32 +1083,31 @@ class World:
         rows = {row["email"]: row for row in self.query("SELECT * FROM contact")}
         wanted = self.wanted()
         for email, want in wanted.items():
-            row = rows.get(email)
-            out = bool({email, *want.records} & self.latched)
-            if row is None and not out:
-                raise Violation(f"I1 {email} has no row")
-            if row is None or '"out":true' in (row["want"] or ""):
-                continue  # opted out in a source, or somebody whose history the record carries
-            if {email, *want.records} & self.seen_out:
-                raise Violation(f"I4 {email} opted out in a source, and is wanted: {dict(row)}")
-            if row["state"] == "new":
-                self._check_absent(email, row, want)
-                continue
-            contact = self.account.contact_by_email(email)
-            # EXEMPT (the engine looks only when the record changes): somebody has put another contact there by hand.
-            other = contact is not None and row["rid"] != contact.id and self.known[contact.id].by_hand
-            if contact is not None and other and email in self.touched:
-                continue
-            if contact is not None:
-                self._check_present(contact, row, want)
-            elif not (self.humans and email in self.touched):
-                raise Violation(f"I1 {email} is believed to exist and does not: {dict(row)}")
+            self._check_wanted(email, want, rows.get(email))
         for contact in self.account.contacts.values():
             email = contact.email.lower()
             if email in self.seen_out and email not in self.touched and contact.groups:
-                raise Violation(f"I4 {email} opted out in a source, and is in {self.account.groups_of(email)}")
+                raise Violation(
+                    f"I4 {email} opted out in a source, and is in {self.account.groups_of(email)}"
+                )
             if not self.known[contact.id].by_hand:
                 self._check_made(contact, rows, wanted)
+
+    def _check_wanted(self, email: str, want: Wanted, row: sqlite3.Row | None) -> None:
+        everybody: set[Who] = {email, *want.records}
+        if row is None and not everybody & self.latched:
+            raise Violation(f"I1 {email} has no row")
+        if row is None or '"out":true' in (row["want"] or ""):
+            return  # opted out in a source, or somebody whose history the record carries
+        if everybody & self.seen_out:
+            raise Violation(f"I4 {email} opted out in a source, and is wanted: {dict(row)}")
+        contact = self.account.contact_by_email(email)
+        if row["state"] == "new":
+            self._check_absent(email, row, want)
+        elif contact is None:  # the account was read whole since
+            raise Violation(f"I1 {email} is believed to exist and does not: {dict(row)}")
+        else:
+            self._check_present(contact, row, want)
 
     def _held_against(self, row: sqlite3.Row) -> set[str]:
         return self.never(row["email"], [who for who, _ in self.records_of(row["cid"])])
@@ -1014,7 +1132,11 @@ class World:
                 continue  # what a hand has written over is left alone until the source changes
             if value is None and (not ours or self.humans):
                 continue  # cleared only where it was ours
-            if alone and (have.get(name) or None) != value and not (value == 0 and have.get(name) == 0):
+            if (
+                alone
+                and (have.get(name) or None) != value
+                and not (value == 0 and have.get(name) == 0)
+            ):
                 raise Violation(f"I1 {email}.{name} is {have.get(name)!r}, wanted {value!r}")
         tags = set(contact.tags)
         if not want.tags <= tags or (alone and not self.humans and ours and tags != want.tags):
@@ -1029,26 +1151,46 @@ class World:
         for group in missing:
             if "!" in never or (self.humans and email in self.touched):
                 continue
-            if group in self.dynamic and (never & {group, "*", "x"} or self.account.contact(email)["status"] == "replied"):
+            if group in self.dynamic and (
+                never & {group, "*", "x"} or self.account.contact(email)["status"] == "replied"
+            ):
                 continue
             raise Violation(f"I1 {email} is not in {group} (never: {never})")
 
-    def _check_made(self, contact: Contact, rows: dict[str, sqlite3.Row], wanted: dict[str, Wanted]) -> None:
+    def _check_made(
+        self, contact: Contact, rows: dict[str, sqlite3.Row], wanted: dict[str, Wanted]
+    ) -> None:
         email = contact.email.lower()
         if email not in rows and not self.humans:
             raise Violation(f"I6 {email} was made and has no row")
         if contact.id in self.hidden and contact.status == "active":
             raise Violation(f"I4 {email} had opted out, was deleted, and was created again")
-        since = self.known[contact.id].created_s
-        if email in self.removed and since > self.removed[email] and contact.id not in self.renamed | self.undated:
-            # Ours at this address, made after a deletion by hand of which the engine knows: an accident that was not undone.
-            if "x" in self.never(email, []):
-                raise Violation(f"I8 {email} was deleted by hand, and made again")
-        frozen = any(address(r["email"]) is None for rs in self.sources.values() for r in rs.values())
+        since, here = self.known[contact.id].created_s, self.made_at[contact.id] == email
+        judged = here and contact.id not in self.renamed | self.undated
+        if judged and since > self.removed.get(email, since) and "x" in self.never(email, []):
+            # Made after a deletion by hand of which the engine knows: an accident that was not undone.
+            raise Violation(f"I8 {email} was deleted by hand, and made again")
+        frozen = any(
+            address(r["email"]) is None for rs in self.sources.values() for r in rs.values()
+        )
         deletes = all(flow.policy == "delete" for flow in self.flows)
-        unwanted = email not in wanted and contact.status == "active" and email not in self.opted | self.latched
-        if deletes and unwanted and not self.humans and not frozen and rows[email]["origin"] == "created":
+        unwanted = (
+            email not in wanted
+            and contact.status == "active"
+            and email not in self.opted | self.latched
+        )
+        if (
+            deletes
+            and unwanted
+            and not self.humans
+            and not frozen
+            and rows[email]["origin"] == "created"
+        ):
             raise Violation(f"I1 {email} should be deleted: {dict(rows[email])}")
+
+
+def _approve(state: store.State, *, number: int, sync: str) -> int:
+    return story.approve(state.db, number, sync)
 
 
 def _crash() -> None:
@@ -1080,7 +1222,15 @@ def one_certificate(folder: Path) -> str:
     return str(path)
 
 
-def live_one(seed: int, folder: Path, host: Sandbox, *, runs: int, tracing: bool = False, forked: bool = False) -> tuple[World, str]:
+def live_one(
+    seed: int,
+    folder: Path,
+    host: Sandbox,
+    *,
+    runs: int,
+    tracing: bool = False,
+    forked: bool = False,
+) -> tuple[World, str]:
     """One world from its beginning to its end; what went wrong, empty for nothing."""
     folder.mkdir()
     world = World(seed, folder, host, tracing=tracing, forked=forked)
@@ -1088,8 +1238,10 @@ def live_one(seed: int, folder: Path, host: Sandbox, *, runs: int, tracing: bool
         world.live(runs)
     except Violation as violation:
         return world, str(violation)
-    except Exception as error:
-        places = [f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)][-4:]
+    except Exception as error:  # noqa: BLE001 - a seed that breaks must not hide the others
+        places = [
+            f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)
+        ][-4:]
         return world, f"EXC {error!r} at {places}"
     return world, ""
 
@@ -1101,11 +1253,19 @@ def dump(world: World) -> Iterator[str]:
     yield str(world.quirks)
     for table in ("contact", "record", "grp", "held"):
         for row in world.query(f"SELECT * FROM {table}"):
-            yield f"{table}: {({k: row[k] for k in row.keys() if row[k] not in (None, b'') and k != 'fingerprint'})}"
-    for row in world.query("SELECT DISTINCT email FROM contact UNION SELECT email FROM record WHERE email IS NOT NULL"):
+            yield f"{table}: { ({k: v for k, v in dict(row).items() if v not in (None, b'') and k != 'fingerprint'}) }"
+    for row in world.query(
+        "SELECT DISTINCT email FROM contact UNION SELECT email FROM record WHERE email IS NOT NULL"
+    ):
         yield f"never {row[0]}: {sorted(world.never(row[0], []))}"
     for email, contact in world.account.contacts_by_email().items():
         yield f"account {email}: {contact}"
+
+
+def tell(*lines: str) -> None:
+    """Say something to whoever has started this."""
+    sys.stdout.write("".join(line + "\n" for line in lines))
+    sys.stdout.flush()
 
 
 def main() -> int:
@@ -1119,6 +1279,7 @@ def main() -> int:
     asked = parser.parse_args()
     small_limits(setattr, threads=4 if asked.kill else 1)
     os.environ["SYNCD_WORLD_KEY"] = KEY
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     fired: Counter[str] = Counter()
     failed: dict[str, list[int]] = {}
     begun = time.monotonic()
@@ -1127,18 +1288,26 @@ def main() -> int:
         os.environ["SSL_CERT_FILE"] = one_certificate(Path(name))
         for seed in range(asked.first, asked.first + asked.count):
             world, wrong = live_one(
-                seed, Path(name) / str(seed), host, runs=asked.runs, tracing=asked.trace, forked=asked.kill
+                seed,
+                Path(name) / str(seed),
+                host,
+                runs=asked.runs,
+                tracing=asked.trace,
+                forked=asked.kill,
             )
             fired += world.fired
             if asked.trace:
-                print("\n".join(dump(world)))
+                tell(*dump(world))
             if wrong:
-                print(seed, wrong[:400], flush=True)
+                tell(f"{seed} {wrong[:400]}")
                 failed.setdefault(" ".join(wrong.split()[:2]), []).append(seed)
-    print(f"{asked.count} seeds, {time.monotonic() - begun:.0f} s, failed: {failed}, fired: {dict(fired)}")
-    missed = [kind for kind in FAULT_KINDS if not fired[kind]] if asked.count >= 100 else []
+    tell(
+        f"{asked.count} seeds, {time.monotonic() - begun:.0f} s, failed: {failed}, fired: {dict(fired)}"
+    )
+    due = set(FAULT_KINDS) - ({"stop"} if asked.kill else set()) if asked.count >= 100 else set()
+    missed = sorted(kind for kind in due if not fired[kind])
     if missed:
-        print("never happened:", missed)
+        tell(f"never happened: {missed}")
     return bool(failed or missed)
 
 

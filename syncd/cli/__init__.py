@@ -5,6 +5,7 @@ What is printed is `syncd.report`'s business.
 """
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -15,6 +16,12 @@ from syncd.errors import Interrupted, SyncdError
 from syncd.report import text
 
 EXIT_BUG = 1
+MACHINE = frozenset(  # what a machine says that is full, broken or too small: no bug of ours
+    {
+        errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE,
+        errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EPERM, errno.EROFS,
+    }
+)  # fmt: skip
 EXIT_INTERRUPTED = 130
 
 
@@ -22,18 +29,20 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command with these words (those of the shell by default); its exit code."""
     given = list(sys.argv[1:] if words is None else words)
     _prepare_streams()
-    if given in (["--version"], ["-V"]):
-        text.say(f"syncd {__version__}")
-        return 0
 
     def command() -> int:
+        if given in (["--version"], ["-V"]):
+            text.say(f"syncd {__version__}")
+            return 0
         from syncd.cli.app import app
 
         # It ends by SystemExit, with the command's own exit code.
         app(args=given, prog_name="syncd")
         return 0
 
-    return guarded(command)
+    code = guarded(command)
+    text.flush()
+    return code
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -51,10 +60,21 @@ def guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except Exception as problem:  # noqa: BLE001 - the one place: what is no SyncdError is our bug
+        if isinstance(problem, OSError) and problem.errno in MACHINE:  # or the machine's
+            text.error(_of_the_machine(problem))
+            return SyncdError.exit_code
         reference = os.urandom(4).hex()
         _log_bug(reference, problem)
         text.bug(reference, problem)
         return EXIT_BUG
+
+
+def _of_the_machine(problem: OSError) -> SyncdError:
+    return SyncdError(
+        f"{problem.filename or 'A file, or the output,'} cannot be written or read",
+        why=problem.strerror or str(problem),
+        hint="Put that right, the folder for temporary files included; the next run goes on",
+    )
 
 
 def _log_bug(reference: str, problem: Exception) -> None:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.invocation import Invocation
-from syncd.cli.sync import address
-from syncd.report.text import count, say
+from syncd.cli.sync import NUMBER_MAX, address
+from syncd.report.text import count, say, talk
 
 if TYPE_CHECKING:
     from syncd.config import Settings
@@ -32,17 +32,19 @@ def status(context: typer.Context, *, json: Json = False) -> None:
     Last and next run, numbers, the age of its data, what is held or refused and why.
     """
     from syncd.report import past
-    from syncd.state import story
+    from syncd.state import marker, quarantine, story
 
     invocation: Invocation = context.obj
     settings = invocation.settings()
     now_s = invocation.clock.now_s()
+    if marker.standing(settings.state.path) is marker.Standing.RESTORED:
+        talk("This state is not the newest one: nothing is sent before `syncd reconcile`")
     with story.reading(settings.state.path) as db:
         standing = [
             story.sync_now(db, name) if db else story.never_run(name) for name in settings.syncs
         ]
         account = story.account(db) if db else None
-        stuck = story.stuck(db, limit=STUCK_SHOWN_MAX) if db else []
+        stuck = quarantine.stuck(db, limit=STUCK_SHOWN_MAX) if db else []
     blocks = [
         (one, _next_s(settings, one.name, one.completed_s, now_s), _schedule(settings, one.name))
         for one in standing
@@ -59,7 +61,9 @@ def status(context: typer.Context, *, json: Json = False) -> None:
 
 def history(
     context: typer.Context,
-    number: Annotated[int | None, typer.Argument(metavar="RUN", help="One run in detail.")] = None,
+    number: Annotated[
+        int | None, typer.Argument(metavar="RUN", max=NUMBER_MAX, help="One run in detail.")
+    ] = None,
     *,
     json: Json = False,
 ) -> None:
@@ -96,13 +100,16 @@ def why(
     Records, whose value won, groups, what was sent when, and why somebody is not in FluenzR.
     """
     from syncd.report.person import person_json, person_words
-    from syncd.state import story
+    from syncd.state import store, story
 
     invocation: Invocation = context.obj
     settings = invocation.settings()
-    wanted = address(email)
-    with story.reading(settings.state.path) as db:
-        person = story.person(db, wanted, list(settings.syncs)) if db else story.Person(wanted)
+    wanted, path, person = address(email), settings.state.path, None
+    with story.reading(path) as db:
+        if db is not None:
+            forgotten = store.forgotten_keys(path)
+            person = story.person(db, wanted, list(settings.syncs), forgotten=forgotten)
+    person = person or story.Person(wanted)
     if json:
         person_json(person)
     else:
@@ -111,7 +118,9 @@ def why(
 
 def approve(
     context: typer.Context,
-    run: Annotated[int, typer.Argument(metavar="RUN", help="The run whose changes are held.")],
+    run: Annotated[
+        int, typer.Argument(metavar="RUN", max=NUMBER_MAX, help="The run whose changes are held.")
+    ],
     sync: Annotated[
         str | None, typer.Argument(metavar="SYNC", help="All of it by default.")
     ] = None,

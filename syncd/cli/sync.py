@@ -11,12 +11,15 @@ from syncd.cli.invocation import Invocation
 from syncd.cli.signals import stopping
 from syncd.errors import UsageError
 from syncd.report.progress import watcher
+from syncd.report.text import failures, shown
 
 if TYPE_CHECKING:
     from syncd.config import Settings
     from syncd.core.result import PlanResult, SyncResult
     from syncd.run import Order
     from syncd.sealed import Writer
+
+NUMBER_MAX = 1_000_000_000  # more than there are people in any account, or runs in any history
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="SYNC", help="All by default.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON alone on stdout, one object per sync.")]
@@ -26,7 +29,13 @@ Email = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", metavar="N", min=1, help="Only the first N people who would change."),
+    typer.Option(
+        "--limit",
+        metavar="N",
+        min=1,
+        max=NUMBER_MAX,
+        help="Only the first N people who would change.",
+    ),
 ]
 Wait = Annotated[
     float,
@@ -113,6 +122,7 @@ def sync(
     with stopping(clock), watcher(wanted=not json) as watch:
         results = engine.sync(settings, order, clock=clock, watch=watch)
     (outcome.as_json if json else outcome.in_words)(results)
+    failures(((result.sync, result.error) for result in results), json=json)
     raise typer.Exit(exit_code(results))
 
 
@@ -152,6 +162,7 @@ def _plan(invocation: Invocation, order: "Order", *, json: bool, out: Path | Non
                     show=report.show, seal=None if seal is None else seal.add,
                 )  # fmt: skip
             report.finish(results)
+        failures(((result.sync, result.error) for result in results), json=json)
         code = _planned(results)
         if seal is not None and code == 0:
             seal.finish()
@@ -209,7 +220,11 @@ def address(text: str) -> str:
     try:
         return normalise_address(text)
     except AddressError as error:
-        raise UsageError(f"{text!r} cannot be used", why=str(error)) from None
+        raise UsageError(
+            f"{shown(text)} cannot be used as an e-mail address",
+            why=str(error),
+            hint="Write one such as ann@example.com",
+        ) from None
 
 
 def _then(order: "Order") -> str:

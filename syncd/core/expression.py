@@ -335,7 +335,13 @@ def _parse(environment: _Sandbox, text: str) -> nodes.Expr:
         parser.stream = TokenStream(tokens(), None, None)
         tree = parser.parse_expression()
         if not parser.stream.eos:
-            raise ExpressionError("the expression should end here", column=column)
+            single = parser.stream.current.type == "assign"
+            raise ExpressionError(
+                'one "=" compares nothing: write "=="'
+                if single
+                else "the expression should end here",
+                column=column,
+            )
         tree.set_environment(environment)
         _check(environment, tree)
     except TemplateSyntaxError as error:

@@ -84,7 +84,7 @@ def parse_schedule(text: str) -> Schedule:
     months = _numbers(month, "month", 1, 12, names=_MONTHS, names_from=1)
     weekdays = {n % 7 for n in _numbers(weekday, "day of the week", 0, 7, names=_WEEKDAYS)}
     if min(days) > max(_MONTH_DAYS[n - 1] for n in months):
-        raise ScheduleError("this day of the month does not exist in these months")
+        raise ScheduleError(f'the day of the month "{day}" does not exist in the month "{month}"')
     named = "*" if len(weekdays) == 7 else ",".join(_WEEKDAYS[n] for n in sorted(weekdays))
     plain = [
         "*" if len(numbers) == count else ",".join(map(str, sorted(numbers)))
@@ -115,6 +115,6 @@ def _numbers(
         if match[2] and len(ends) == 1:
             raise ScheduleError(f'{expected}: a step needs a range, as in "*/{step}", not "{part}"')
         if not low <= first <= last <= high or not 1 <= step <= high:
-            raise ScheduleError(f'{expected}, expected, not "{part}"')
+            raise ScheduleError(f'{expected} expected, not "{part}"')
         found.update(range(first, last + 1, step))
     return found

@@ -45,7 +45,9 @@ def _lines(result: SyncResult) -> list[str]:
         lines.append(clean(result.error))
     if result.status is Status.FAILED:
         lines.append(
-            "Nothing of this read was used; what was sent before is kept, the next run goes on"
+            "What was sent is recorded, and the next run goes on from there"
+            if result.read
+            else "Nothing of the source was used; what was sent before is kept, the next run goes on"
         )
     if result.read or result.gone:
         lines.append(_records(result))
@@ -57,13 +59,19 @@ def _lines(result: SyncResult) -> list[str]:
     lines += _of_a_plan(result)
     if result.status is Status.HELD:
         lines += [f"held: {clean(trip)}" for trip in result.trips]
-        lines.append(f"{people(result.held)} held; of them, nothing was sent")
+        if result.held:
+            lines.append(f"{people(result.held)} held; of them, nothing was sent")
         lines.append(f"look at it:  syncd plan {name}")
         lines.append(f"release it:  syncd approve {result.run} {name}")
         lines.append("or put the source right: the next run then goes on by itself")
     if result.quarantined:
         lines.append(
             f"{people(result.quarantined)} could not be delivered: `syncd status` says who, and why"
+        )
+    elif result.records_quarantined:
+        lines.append(
+            f"{count(result.records_quarantined, 'record')} could not be read or delivered:"
+            " `syncd status` says which, and why"
         )
     return lines
 

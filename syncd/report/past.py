@@ -19,7 +19,8 @@ from syncd.report.text import (
     style,
     table,
 )
-from syncd.state.story import Account, Part, PastChange, PastRun, Stuck, SyncNow
+from syncd.state.quarantine import Stuck
+from syncd.state.story import Account, Part, PastChange, PastRun, SyncNow
 
 NUMBERS = (
     "read",
@@ -115,20 +116,19 @@ def account_words(
     say(f"{people(account.opted_out)} opted out or were blocked: never created, never mailed")
     if account.deleted_by_hand:
         say(f"{people(account.deleted_by_hand)} deleted by hand in FluenzR stay deleted")
+    if account.to_erase:
+        say(f"{people(account.to_erase)} forgotten, still to be deleted in FluenzR by the next run")
     if not stuck:
         return
     say()
-    rows = [
-        (
-            one.email,
-            str(one.tries),
-            "next run" if one.not_before_s <= now_s else ago(one.not_before_s, now_s=now_s),
-            one.error or "",
-        )
-        for one in stuck
-    ]
+    rows = [(one.email, str(one.tries), again(one, now_s=now_s), one.error or "") for one in stuck]
     for line in table(rows, ("waiting", "tries", "again", "because"), right=[1]):
         say(line)
+
+
+def again(one: Stuck, *, now_s: float) -> str:
+    """When somebody's change is tried again."""
+    return "next run" if one.not_before_s <= now_s else ago(one.not_before_s, now_s=now_s)
 
 
 def _numbers(counts: Mapping[str, Any]) -> str:
@@ -172,6 +172,13 @@ def change_object(change: PastChange) -> dict[str, Any]:
     }
 
 
+def _other(run: PastRun) -> tuple[str, str, str]:
+    """A run that is not of a sync, in the columns of one."""
+    if run.kind == "sync":
+        return ("", "", "")
+    return (f"({run.kind})", "", count(run.change_count, "change"))
+
+
 def history_words(runs: list[PastRun]) -> None:
     """A table, the newest run first."""
     if not runs:
@@ -184,9 +191,7 @@ def history_words(runs: list[PastRun]) -> None:
         parts: list[Part | None] = [*run.parts] or [None]
         for number, part in enumerate(parts):
             lead = first if number == 0 else ("", "", "")
-            words = (
-                ("", "", "") if part is None else (part.sync, part.status, _numbers(part.counts))
-            )
+            words = _other(run) if part is None else (part.sync, part.status, _numbers(part.counts))
             rows.append((*lead, *words))
     for line in table(rows, ("run", "started", "took", "sync", "status", "numbers"), right=[0]):
         say(line)

@@ -10,13 +10,15 @@ from typing import Any
 from syncd.report.past import change_object, change_words
 from syncd.report.plan import SKIPPED
 from syncd.report.text import ago, clean, iso, moment, say, say_json, shown, style
+from syncd.state.quarantine import DROPPED_S
 from syncd.state.story import LinkedRecord, Membership, Person
+from syncd.state.undone import PutBack
 
 NEVER = {
     "!": "opted out, bounced or blocked: never created, never added to a group, never mailed",
     "-": "a source said that the person opted out",
-    "x": "was deleted by hand in FluenzR: is not created again",
-    "?": "was missing when a lost state was rebuilt: is not created",
+    "x": "was deleted by hand in FluenzR: is not created again until `syncd release`",
+    "?": "was missing when a lost state was rebuilt: is not created until `syncd release`",
     "*": "joins no dynamic group: was known before the state was rebuilt",
 }
 PARTS = {"f": "fields", "c": "custom_fields", "g": "groups", "t": "tags"}
@@ -75,12 +77,25 @@ def person_words(person: Person, *, now_s: float) -> None:
         ("fields", _fields(person)),
         ("groups", [_group(g) for g in person.groups]),
         ("tags", [clean(", ".join(person.tags))] if person.tags else []),
+        (
+            "put back, until the sources want something else",
+            [_put_back(p) for p in person.put_back],
+        ),
         ("changes", [line for change in person.changes for line in change_words(change)]),
     ):
         if lines:
             say(f"  {title}:")
         for line in lines:
             say(f"    {line}")
+
+
+def _put_back(one: PutBack) -> str:
+    words = f"{clean(one.name)}: "
+    if isinstance(one.instead, bool) and isinstance(one.undone, bool):
+        words += "has it" if one.instead else "does not have it"
+    else:
+        words += f"{shown(one.instead)}, and not {shown(one.undone)}"
+    return f"{words}; run {one.run} has undone run {one.of}"
 
 
 def _standing(person: Person, *, now_s: float) -> list[str]:
@@ -97,6 +112,9 @@ def _standing(person: Person, *, now_s: float) -> list[str]:
         lines.append(f"is to be moved to {clean(person.move_to)}")
     if person.in_flight:
         lines.append(IN_FLIGHT.get(person.in_flight, "a change is in flight"))
+    if not person.tries and person.not_before_s >= DROPPED_S:
+        lines.append("its change was dropped: nothing is sent until a source wants something else")
+        lines.append("  take it up again: syncd quarantine retry ADDRESS")
     if person.tries:
         at_s = person.not_before_s
         when = "in the next run" if at_s <= now_s else f"{moment(at_s)} ({ago(at_s, now_s=now_s)})"

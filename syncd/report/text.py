@@ -5,6 +5,7 @@ set, and nothing is said by it alone. What comes from a source or from FluenzR i
 control characters, which could repaint somebody's terminal.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -25,8 +26,9 @@ def say(text: str = "") -> None:
 
 
 def talk(text: str = "") -> None:
-    """One line beside the answer, to stderr."""
-    _write(sys.stderr, text + "\n")
+    """One line beside the answer, to stderr. Where nobody can hear it, that changes nothing."""
+    with contextlib.suppress(SyncdError):
+        _write(sys.stderr, text + "\n")
 
 
 def raw(text: str) -> None:
@@ -59,6 +61,15 @@ def _write(stream: TextIO, text: str) -> None:
         ) from None
 
 
+def flush() -> None:
+    """Nothing waits in the buffers any more; what cannot be written is dropped, and was told before."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _abandon(stream)
+
+
 def _abandon(stream: TextIO) -> None:
     """What is written from now on, and what still waits in the buffer, goes nowhere."""
     null = os.open(os.devnull, os.O_WRONLY)
@@ -81,6 +92,17 @@ def error(problem: SyncdError) -> None:
         talk(f"  why: {clean(problem.why, lines=True)}")
     if problem.hint:
         talk(f"  next: {clean(problem.hint, lines=True)}")
+
+
+def failures(found: Iterable[tuple[str, str | None]], *, json: bool) -> None:
+    """(sync, its error or None): the errors, beside an answer that may go to a file or a program.
+
+    Not on a terminal that shows the answer in words, and so has them already.
+    """
+    if json or not sys.stdout.isatty():
+        for sync, problem in found:
+            if problem:
+                talk(f"{style('error:', 'red', stream=sys.stderr)} {clean(sync)}: {clean(problem)}")
 
 
 def bug(reference: str, problem: BaseException) -> None:

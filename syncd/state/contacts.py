@@ -93,6 +93,8 @@ def mark(
     body: Mapping[str, Any] | None = None,
 ) -> None:
     """Commit the intent. joins, tags: what it claims; mails: those of the joins that are not known to be static."""
+    if body is None and how.kind in ("group", "tag"):
+        body = {"g": sorted(joins), "t": sorted(tags)}
     if how.kind == "create":
         claimed = Payload(groups=frozenset(joins), tags=frozenset(tags))
     else:
@@ -141,7 +143,7 @@ def confirm_created(
     state.write(
         "UPDATE contact SET state='ok',status='active',todo=0,sent=?1,inflight=NULL,unsettled=0,err=NULL,tries=0,wrote_run=?2,"
         "origin=CASE WHEN inflight_at IS NOT NULL AND ?3 IS NOT NULL THEN 'created' ELSE 'adopted' END,"
-        "made_from=inflight_at,made=?3 WHERE cid=?4",
+        "made_from=inflight_at,made=?3,made_run=?2 WHERE cid=?4",
         sent.dump(), run, made_ms, cid,
     )  # fmt: skip
     if rid is not None:
@@ -268,7 +270,7 @@ def absent(state: State, cid: int, *, run: int) -> None:
         )  # fmt: skip
     else:  # somebody deleted it by hand: it stays deleted
         state.write(
-            "UPDATE contact SET state='new',rid=NULL,sent=NULL,origin=NULL,inflight=NULL,body=NULL,unsettled=0,"
+            "UPDATE contact SET state='new',rid=NULL,sent=NULL,origin=NULL,made_run=NULL,inflight=NULL,body=NULL,unsettled=0,"
             "todo=1,touch=1,move_to=NULL,read_run=? WHERE cid=?",
             run, cid,
         )  # fmt: skip
@@ -280,6 +282,7 @@ def absent(state: State, cid: int, *, run: int) -> None:
 class Settled:
     """How a doubt ended. kind: what was in flight, None for a mere read. claims: groups that it might have enrolled in.
 
+    joins, tags: what the request was to give.
     put_off: it was not applied, and the contact has to wait.
     """
 
@@ -288,6 +291,8 @@ class Settled:
     after: Person | None
     claims: frozenset[int]
     put_off: bool
+    joins: frozenset[int] = frozenset()
+    tags: frozenset[str] = frozenset()
 
 
 def settle(
@@ -303,7 +308,8 @@ def settle(
     before = person(state, cid)
     if before is None:
         return None
-    kind = state.value("SELECT nullif(inflight,'check') FROM contact WHERE cid=?", cid)
+    kind, body = state.rows("SELECT nullif(inflight,'check'),body FROM contact WHERE cid=?", cid)[0]
+    asked = orjson.loads(body) if body and kind in ("group", "tag") else {"g": (), "t": ()}
     claims = frozenset(
         int(row[0][1:]) for row in state.rows("SELECT what FROM never WHERE cid=? AND sure=0", cid)
     )
@@ -313,14 +319,28 @@ def settle(
         absorb(state, cid, shown, run=run)
     words = "The answer was lost, and the change was not applied"
     put_off = kind is not None and bump(state, cid, words, now_s=now_s, kinds=kinds)
-    return Settled(kind, before, person(state, cid), claims, put_off)
+    return Settled(
+        kind,
+        before,
+        person(state, cid),
+        claims,
+        put_off,
+        frozenset(asked["g"]),
+        frozenset(asked["t"]),
+    )
 
 
-def note_written(state: State, cid: int, *, run: int) -> None:
+def note_sent(state: State, cid: int, sent: Payload) -> None:
+    """What counts as sent, whatever a read has shown (inside a transaction)."""
+    state.write("UPDATE contact SET sent=? WHERE cid=?", sent.dump(), cid)
+
+
+def note_written(state: State, cid: int, *, run: int, created: bool) -> None:
     """A change of this run turned out to be applied."""
     state.write(
-        "UPDATE contact SET wrote_run=?,tries=0,err=NULL,not_before=0 WHERE cid=?", run, cid
-    )
+        "UPDATE contact SET wrote_run=?1,made_run=iif(?2,?1,made_run),tries=0,err=NULL,not_before=0 WHERE cid=?3",
+        run, created, cid,
+    )  # fmt: skip
 
 
 def bump(

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from syncd.errors import StateError
 from syncd.state import forgotten
 
 if TYPE_CHECKING:
@@ -26,9 +27,13 @@ SELECT c.cid, c.email FROM contact c WHERE c.email=?1 OR c.cid IN (SELECT cid FR
 AND NOT EXISTS (SELECT 1 FROM record o WHERE o.email=c.email AND o.live=1)
 """
 
-LINKED = """
-SELECT c.cid, c.rid, EXISTS(SELECT 1 FROM record r WHERE r.cid=c.cid OR r.email=c.email AND r.live=1) AS others
-FROM contact c WHERE c.cid=?
+IN_KEYS = "(SELECT k FROM scratch.erasing)"
+
+# Contacts at other addresses that are linked to erased records, and whether somebody else's record wants them.
+LINKED = f"""
+SELECT c.cid, c.rid, EXISTS(SELECT 1 FROM record o WHERE o.email=c.email AND o.live=1 AND o.cid IS NOT c.cid) AS claimed
+FROM contact c WHERE ekey(c.email) NOT IN {IN_KEYS} AND c.cid IN
+  (SELECT cid FROM record WHERE ekey(email) IN {IN_KEYS} OR rkey(sync,key) IN {IN_KEYS})
 """
 
 ERASE = """
@@ -37,7 +42,6 @@ err=NULL,touch=0,todo=1,tries=0,not_before=0 WHERE cid=?
 """
 
 MOVED = "ekey(detail ->> '$.fields.email[0]') IN {k} OR ekey(detail ->> '$.fields.email[1]') IN {k}"
-IN_KEYS = "(SELECT k FROM scratch.erasing)"
 
 
 def forget(state: "State", email: str) -> list[int]:
@@ -77,7 +81,9 @@ def take_over(state: "State") -> None:
             _erase(state, new, set())
     lost = known - logged.keys()
     if lost and not state.rehearsal:  # the database came without its file
-        open_keys = {row[0] for row in state.rows("SELECT ekey(email) FROM contact WHERE state='forget'")}
+        open_keys = {
+            row[0] for row in state.rows("SELECT ekey(email) FROM contact WHERE state='forget'")
+        }
         forgotten.write_forget(state.forgotten, sorted(lost))
         forgotten.write_done(state.forgotten, sorted(lost - open_keys))
 
@@ -91,17 +97,19 @@ def _erase(state: "State", keys: Mapping[str, bool], named: set[str]) -> set[int
     state.write("DELETE FROM scratch.erasing")
     state.db.executemany("INSERT INTO scratch.erasing VALUES(?,?)", keys.items())
     state.write("INSERT OR IGNORE INTO never SELECT k,'#',NULL,1 FROM scratch.erasing")
+    linked = state.rows(LINKED)
     records = state.rows(
         f"SELECT rowno,cid,email FROM record WHERE ekey(email) IN {IN_KEYS} OR rkey(sync,key) IN {IN_KEYS}"
     )
     state.db.executemany("DELETE FROM record WHERE rowno=?", [(row["rowno"],) for row in records])
-    contacts = state.rows("SELECT c.cid,c.email,e.done FROM contact c JOIN scratch.erasing e ON e.k=ekey(c.email)")
+    contacts = state.rows(
+        "SELECT c.cid,c.email,e.done FROM contact c JOIN scratch.erasing e ON e.k=ekey(c.email)"
+    )
     gone = {row["cid"]: bool(row["done"]) for row in contacts}
     for cid, email, done in contacts:
         state.write(ERASE, email, cid)
         if done:
             drop_erased(state, cid)
-    linked = {row["cid"] for row in records if row["cid"] is not None} - gone.keys()
     gone |= _let_go(state, linked)
     _purge_history(state, gone)
     _purge_words(state, named.union(row["email"] for row in (*records, *contacts) if row["email"]))
@@ -109,20 +117,19 @@ def _erase(state: "State", keys: Mapping[str, bool], named: set[str]) -> set[int
     return {cid for cid, done in gone.items() if not done}
 
 
-def _let_go(state: "State", cids: Iterable[int]) -> dict[int, bool]:
+def _let_go(state: "State", linked: Iterable[sqlite3.Row]) -> dict[int, bool]:
     """Contacts at other addresses that lost a record: others may want them; else they are of the forgotten person.
 
     The latter, each with whether there is nothing to be deleted in FluenzR.
     """
-    state.write(f"UPDATE contact SET move_to=NULL,touch=1 WHERE move_to IS NOT NULL AND ekey(move_to) IN {IN_KEYS}")
+    state.write(
+        f"UPDATE contact SET move_to=NULL,touch=1 WHERE move_to IS NOT NULL AND ekey(move_to) IN {IN_KEYS}"
+    )
     gone = {}
-    for cid in cids:
-        row = state.one(LINKED, cid)
-        if row is None:
-            continue
-        if row["others"]:
+    for cid, rid, claimed in linked:
+        if claimed or state.value("SELECT 1 FROM record WHERE cid=?", cid) is not None:
             state.write("UPDATE contact SET touch=1 WHERE cid=?", cid)
-        elif row["rid"] is None:
+        elif rid is None:
             drop_erased(state, cid)
             gone[cid] = True
         else:
@@ -144,7 +151,10 @@ def _purge_words(state: "State", emails: Iterable[str]) -> None:
     """Errors of others and of runs may quote an address: FluenzR's words, or a key that stands twice in a source."""
     for email in emails:
         state.write("UPDATE contact SET err=NULL WHERE instr(lower(err),?)", email)
-        state.write("UPDATE run_sync SET error=? WHERE instr(lower(error),?)", NAMED, email)
+        state.write(
+            "UPDATE run_sync SET error=?1,counts=json_set(counts,'$.error',?1) WHERE instr(lower(error),?2)",
+            NAMED, email,
+        )  # fmt: skip
 
 
 def drop_erased(state: "State", cid: int) -> None:
@@ -170,6 +180,14 @@ def last_unsettled_s(state: "State", cids: Iterable[int]) -> int:
         for cid in cids
     )
     return max((at or 0 for at in last), default=0)
+
+
+def settle(state: "State", cids: Iterable[int]) -> None:
+    """What was sent about these before has taken effect by now, or never will (inside a transaction)."""
+    state.db.executemany(
+        "UPDATE contact SET inflight=NULL,unsettled=0 WHERE cid=? AND state='forget'",
+        [(cid,) for cid in cids],
+    )
 
 
 def note_deleted(state: "State", cid: int) -> None:
@@ -206,7 +224,7 @@ def leave_no_trace(state: "State") -> bool:
     """
     if state.rehearsal or state.meta(TRACES) is None:
         return True
-    with contextlib.suppress(sqlite3.Error):
+    with contextlib.suppress(sqlite3.Error, StateError):
         state.db.execute("VACUUM main")
         with state.tx():
             state.write("DELETE FROM meta WHERE k=?", TRACES)

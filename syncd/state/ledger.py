@@ -75,6 +75,17 @@ def has_address(state: State, email: str, *what: str) -> bool:
     return found is not None
 
 
+def of_keys(state: State, keys: Collection[str]) -> frozenset[str]:
+    """Everything that holds for any of these keys."""
+    rows = (state.rows("SELECT what FROM never WHERE k=?", key) for key in keys)
+    return frozenset(row[0] for found in rows for row in found)
+
+
+def end(state: State, key: str, marks: Iterable[str]) -> None:
+    """These hold no more for the key: somebody has released it."""
+    state.db.executemany("DELETE FROM never WHERE k=? AND what=?", [(key, what) for what in marks])
+
+
 def claim(state: State, cid: int, email: str, gids: Iterable[int]) -> None:
     """Before a request that may enrol: it has happened, until a read shows that it has not."""
     state.db.executemany(

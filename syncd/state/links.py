@@ -4,14 +4,15 @@ SQL finds what is touched; what happens to one touched record or contact is deci
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
 
 from syncd.core.link import Link, LinkFacts, decide_link
 from syncd.core.merge import Contribution, merge
-from syncd.state import ledger
+from syncd.core.undo import Exemption, lay_over
+from syncd.state import ledger, undone
 from syncd.state.groups import Groups
 from syncd.state.reads import SyncRow
 from syncd.state.store import State
@@ -306,8 +307,9 @@ def merge_touched(state: State, rules: Mapping[int, SyncRule], groups: Groups) -
     last = 0
     while rows := state.rows(TOUCHED, last, CHUNK_ROWS):
         last = rows[-1]["cid"]
+        exempt = undone.of_contacts(state, {row["cid"]: None for row in rows})
         for linked in _by_contact(rows):
-            _merge_one(state, linked, rules, groups)
+            _merge_one(state, linked, rules, groups, exempt.get(linked[0]["cid"], ()))
 
 
 def _by_contact(rows: list[sqlite3.Row]) -> Iterator[list[sqlite3.Row]]:
@@ -331,7 +333,11 @@ def _contribution(row: sqlite3.Row, rules: Mapping[int, SyncRule]) -> Contributi
 
 
 def _merge_one(
-    state: State, linked: list[sqlite3.Row], rules: Mapping[int, SyncRule], groups: Groups
+    state: State,
+    linked: list[sqlite3.Row],
+    rules: Mapping[int, SyncRule],
+    groups: Groups,
+    exempt: Sequence[Exemption],
 ) -> None:
     contact = linked[0]
     records = [_contribution(row, rules) for row in linked if row["sync"] is not None]
@@ -354,7 +360,9 @@ def _merge_one(
         policy_before=contact["policy"],
         groups=names,
     )
-    want = merged.want.dump() if merged.want else None
+    wanted, ended = lay_over(merged.want, exempt)
+    undone.end(state, cid, ended)
+    want = wanted.dump() if wanted else None
     state.write(
         "INSERT OR IGNORE INTO scratch.touched VALUES(?,?,?)",
         cid,

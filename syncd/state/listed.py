@@ -45,7 +45,8 @@ def note(state: State, listed: Listed) -> None:
     )  # fmt: skip
 
 
-def _load(email: str, rid: str, text: str) -> Listed:
+def load_listed(email: str, rid: str, text: str) -> Listed:
+    """A row of `scratch.listed`."""
     data = orjson.loads(text)
     shown = Shown(
         rid=rid,
@@ -63,7 +64,7 @@ def _load(email: str, rid: str, text: str) -> Listed:
 def find(state: State, email: str) -> Listed | None:
     """What this run's reads have shown of an address."""
     row = state.one("SELECT rid,shown FROM scratch.listed WHERE email=?", email)
-    return None if row is None else _load(email, row["rid"], row["shown"])
+    return None if row is None else load_listed(email, row["rid"], row["shown"])
 
 
 def any_listed(state: State) -> bool:
@@ -78,7 +79,7 @@ def adopt(state: State, *, run: int) -> int:
         " WHERE c.state='new' AND c.inflight IS NULL"
     )
     for cid, email, rid, text in rows:
-        contacts.absorb(state, cid, _load(email, rid, text).shown, run=run)
+        contacts.absorb(state, cid, load_listed(email, rid, text).shown, run=run)
     return len(rows)
 
 
@@ -113,7 +114,7 @@ def absorb_unnamed(state: State, *, run: int) -> None:
         " WHERE c.state='ok' AND c.inflight IS NULL AND c.rid IS NULL AND c.origin='adopted'"
     )
     for cid, email, rid, text in rows:
-        contacts.absorb(state, cid, _load(email, rid, text).shown, run=run)
+        contacts.absorb(state, cid, load_listed(email, rid, text).shown, run=run)
 
 
 def to_verify(state: State, *, run: int) -> list[int]:

@@ -6,6 +6,9 @@ Everything here touches only rows that a partial index names: todo, in flight, d
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from syncd.core.person import Payload, Person
 from syncd.state.contacts import PERSON, people_of
@@ -48,6 +51,12 @@ def due(state: State, which: Filter, *, now_s: int, only_stepped: bool) -> Itera
 def due_count(state: State) -> int:
     """How many contacts wait, in back-off or not: the length of the progress bar."""
     count: int = state.value("SELECT count(*) FROM contact WHERE todo=1")
+    return count
+
+
+def known_count(state: State) -> int:
+    """People whom FluenzR is known to have."""
+    count: int = state.value("SELECT count(*) FROM contact WHERE state='ok'")
     return count
 
 
@@ -125,6 +134,13 @@ def in_flight_of(state: State, kind: str) -> list[sqlite3.Row]:
     return state.rows(
         "SELECT cid,email,inflight_at FROM contact WHERE inflight=? AND state IN ('new','ok')", kind
     )
+
+
+def body_of(state: State, cid: int) -> dict[str, Any]:
+    """The fields of the bulk update that is in flight: {"f", "c"}."""
+    text = state.value("SELECT body FROM contact WHERE cid=?", cid)
+    body: dict[str, Any] = orjson.loads(text) if text else {}
+    return body
 
 
 def send_again(state: State, cid: int, known: Payload) -> None:

@@ -113,6 +113,11 @@ def note_stepped(state: State) -> None:
     state.write("INSERT OR IGNORE INTO scratch.stepped SELECT cid FROM scratch.touched")
 
 
+def step(state: State, cid: int) -> None:
+    """This contact is meant, though no step of a sync has touched it."""
+    state.write("INSERT OR IGNORE INTO scratch.stepped VALUES(?)", cid)
+
+
 def mark_listed(state: State, sync: SyncRow) -> None:
     """The account was listed for this sync: whoever was there is known."""
     state.write("UPDATE sync SET listed=1 WHERE sync=?", sync.sync)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,9 +19,9 @@ import orjson
 from sqlite_utils import Database
 
 from syncd.clock import Clock
-from syncd.errors import StateBusy, StateError, StateLost
+from syncd.errors import StateBusy, StateError, StateLost, StateRestored
 from syncd.migrations import APPLICATION_ID, migrations
-from syncd.state import erase, forgotten
+from syncd.state import erase, forgotten, marker
 
 Connection: TypeAlias = sqlite3.Connection  # for those who only pass them on
 Row: TypeAlias = sqlite3.Row
@@ -81,15 +81,25 @@ class State:
     """The open state. `db` is in autocommit mode; every write stands inside `tx()`.
 
     rehearsal: nothing is kept: transactions become savepoints of one outer transaction that `close` rolls back.
+    whole: the same, but `keep` keeps it, all or nothing.
     """
 
-    def __init__(self, path: Path, db: sqlite3.Connection, salt: bytes, *, rehearsal: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        db: sqlite3.Connection,
+        salt: bytes,
+        *,
+        rehearsal: bool,
+        whole: bool = False,
+    ) -> None:
         self.path, self.db, self.salt, self.rehearsal = path, db, salt, rehearsal
+        self._outer = rehearsal or whole
         self.scratch, self.forgotten = beside(path, ".scratch"), beside(path, ".forgotten")
         self._depth = 0
         db.create_function("ekey", 1, self.address_key, deterministic=True)
         db.create_function("rkey", 2, self.record_key, deterministic=True)
-        if rehearsal:
+        if self._outer:
             db.execute("BEGIN IMMEDIATE")
 
     @contextlib.contextmanager
@@ -101,7 +111,7 @@ class State:
         assert self._depth == 0, "transactions do not nest"
         begin, keep, undo = (
             ("SAVEPOINT step", "RELEASE step", "ROLLBACK TO step")
-            if self.rehearsal
+            if self._outer
             else ("BEGIN" if scratch_only else "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
         )
         with explained(self.path):
@@ -162,10 +172,29 @@ class State:
         """Write a value of the meta table (inside a transaction)."""
         self.write("INSERT OR REPLACE INTO meta VALUES(?,?)", name, orjson.dumps(value).decode())
 
+    def move_mark(self) -> None:
+        """The newest state is this one: no copy that was made before can pass for it. Raises StateError."""
+        file = marker.installed(self.path)
+        number = max(marker.number_of(self.db), marker.read(file) or 0) + 1
+        with self.tx():
+            self.set_meta(marker.MARK, number)
+        if not self._outer:
+            marker.write(file, number)
+
+    def keep(self) -> None:
+        """The end of what was to be whole: all of it is kept, and this state is the newest one. Raises StateError."""
+        assert self._outer
+        assert not self.rehearsal
+        with explained(self.path):
+            self.move_mark()
+            self.db.execute("COMMIT")
+        self._outer = False
+        marker.write(marker.installed(self.path), marker.number_of(self.db))
+
     def close(self) -> None:
-        """Drop the scratch file and close; a rehearsal is rolled back."""
+        """Drop the scratch file and close; a rehearsal, and what was to be whole and is not, is rolled back."""
         with contextlib.suppress(sqlite3.Error):
-            if self.rehearsal and self.db.in_transaction:
+            if self._outer and self.db.in_transaction:
                 self.db.execute("ROLLBACK")
         self.db.close()
         remove_scratch(self.path)
@@ -205,19 +234,18 @@ def remove_scratch(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_state(path: Path, *, rehearsal: bool = False) -> Iterator[State]:
+def open_state(path: Path, *, rehearsal: bool = False, rebuild: bool = False) -> Iterator[State]:
     """Open the state for the holder of its lock: created and migrated as needed, with an empty scratch database attached.
 
     rehearsal: see State; a state that is not there yet is then made in memory, and nothing is left on the disk.
-    Raises StateError, StateLost.
+    rebuild: also one that is lost or restored; nothing of what is done is kept but by `State.keep`.
+    Raises StateError, StateLost, StateRestored.
     """
     fresh = not path.exists()
-    if fresh and beside(path, ".installed").exists():
-        raise StateLost(
-            f"The state {path} was here and is gone",
-            why="Without it nobody knows who was mailed already",
-            hint=f"Restore it from a backup; or, to start over knowingly, delete {beside(path, '.installed')}",
-        )
+    if rebuild:
+        marker.distrust(path)
+    elif fresh and marker.installed(path).exists():
+        raise _lost(path)
     in_memory = fresh and rehearsal
     with explained(path):
         if not in_memory:
@@ -227,20 +255,56 @@ def open_state(path: Path, *, rehearsal: bool = False) -> Iterator[State]:
         )
         try:
             _prepare(db, path, fresh=fresh, in_memory=in_memory)
+            if not rebuild and marker.is_behind(
+                marker.number_of(db), marker.read(marker.installed(path))
+            ):
+                raise _restored(path)
             salt = _salt(path, db, keep=not in_memory)
         except BaseException:
             db.close()
             raise
-    state = State(path, db, salt, rehearsal=rehearsal)
+    state = State(path, db, salt, rehearsal=rehearsal, whole=rebuild)
     try:
-        if fresh and not in_memory:
-            os.close(_open_private(beside(path, ".installed")))
+        if fresh and not (in_memory or rebuild):
+            marker.write(
+                marker.installed(path), 0
+            )  # from here on, a number without a file is strange
         with explained(path):
             erase.take_over(state)  # whoever was forgotten is not known again by a backup
         erase.leave_no_trace(state)
-        yield state
+        with _marked(state) if not (rehearsal or rebuild) else contextlib.nullcontext():
+            yield state
     finally:
         state.close()
+
+
+@contextlib.contextmanager
+def _marked(state: State) -> Iterator[None]:
+    """Before anything is done with the state, and after it, every copy that was made so far becomes an old one."""
+    state.move_mark()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(
+            StateError
+        ):  # the database is never behind; the next one who opens it goes on
+            state.move_mark()
+
+
+def _lost(path: Path) -> StateLost:
+    return StateLost(
+        f"The state {path} was here and is gone",
+        why="Without it nobody knows who was mailed already",
+        hint="Restore it from a backup if there is one; then run `syncd reconcile`, which builds it anew without mailing anyone",
+    )
+
+
+def _restored(path: Path) -> StateRestored:
+    return StateRestored(
+        f"The state {path} is not the newest one",
+        why="It was restored from a backup, or its rebuilding did not end: it does not know who was mailed since",
+        hint="Run `syncd reconcile` first: it makes up for that from FluenzR and the sources, and mails nobody",
+    )
 
 
 def _prepare(db: sqlite3.Connection, path: Path, *, fresh: bool, in_memory: bool) -> None:
@@ -309,10 +373,8 @@ def _salt(path: Path, db: sqlite3.Connection, *, keep: bool) -> bytes:
 def open_for_reading(path: Path) -> sqlite3.Connection | None:
     """The state for a command that only asks; no lock. None when there is no state yet. Raises StateError, StateLost."""
     if not path.exists():
-        if beside(path, ".installed").exists():
-            raise StateLost(
-                f"The state {path} was here and is gone", hint="Restore it from a backup"
-            )
+        if marker.installed(path).exists():
+            raise _lost(path)
         return None
     with explained(path):
         db = sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True, isolation_level=None)
@@ -340,6 +402,11 @@ def _key(db: sqlite3.Connection, prefix: str, text: bytes) -> str:
         orjson.loads(db.execute("SELECT v FROM meta WHERE k='salt'").fetchone()[0])
     )
     return prefix + hashlib.blake2b(text, key=salt, digest_size=16).hexdigest()
+
+
+def forgotten_keys(path: Path) -> Container[str]:
+    """Who was forgotten, also where the database was restored and does not know it yet. Raises StateError."""
+    return forgotten.read(beside(path, ".forgotten")).keys
 
 
 def save_probe(path: Path, answers: dict[str, Any], *, clock: Clock) -> None:

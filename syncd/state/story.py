@@ -6,7 +6,7 @@ of them needs the lock. What the tables mean is told in `syncd/migrations.py`; w
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import orjson
 
 from syncd.errors import UsageError
 from syncd.state.store import address_key, explained, open_for_reading, record_key
+from syncd.state.undone import PutBack, put_back
 
 CHANGES_SHOWN_MAX = 50  # of one run or one person; a first run has as many as there are people
 
@@ -56,22 +57,13 @@ class SyncNow:
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
-    """One person whose change waits. error: FluenzR's words, or ours; not_before_s: when it is tried again."""
-
-    email: str
-    error: str | None
-    tries: int
-    not_before_s: int
-
-
-@dataclass(frozen=True, slots=True)
 class Account:
     """What the state knows beside the syncs, counted in people."""
 
     in_flight: int
     deleted_by_hand: int
     opted_out: int
+    to_erase: int  # forgotten, and still to be deleted in FluenzR
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +145,7 @@ class Person:
     never: list[str] = field(default_factory=list)  # as in the ledger, group ids as "g:" + name
     held: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)  # run, sync, change
     changes: list[PastChange] = field(default_factory=list)
+    put_back: list[PutBack] = field(default_factory=list)  # by `undo`, against what is wanted
 
     @property
     def known(self) -> bool:
@@ -218,16 +211,6 @@ def never_run(name: str) -> SyncNow:
     return SyncNow(name, None, None, None, 0, None, 0, [], 0, 0)
 
 
-def stuck(db: sqlite3.Connection, *, limit: int) -> list[Stuck]:
-    """Those who wait longest first."""
-    rows = db.execute(
-        "SELECT email,err,tries,not_before FROM contact WHERE tries>0 AND not_before>0"
-        " ORDER BY tries DESC,email LIMIT ?",
-        (limit,),
-    )
-    return [Stuck(row["email"], row["err"], row["tries"], row["not_before"]) for row in rows]
-
-
 def account(db: sqlite3.Connection) -> Account:
     """What is the same for all syncs."""
     in_flight = db.execute("SELECT count(*) FROM contact WHERE inflight IS NOT NULL").fetchone()[0]
@@ -236,7 +219,10 @@ def account(db: sqlite3.Connection) -> Account:
             "SELECT what,count(*) FROM never WHERE k LIKE 'e:%' AND what IN ('x','!') GROUP BY what"
         ).fetchall()
     )
-    return Account(in_flight, by_what.get("x", 0), by_what.get("!", 0))
+    to_erase = db.execute(
+        "SELECT count(*) FROM contact WHERE todo=1 AND state='forget'"
+    ).fetchone()[0]
+    return Account(in_flight, by_what.get("x", 0), by_what.get("!", 0), to_erase)
 
 
 def runs(db: sqlite3.Connection, *, limit: int) -> list[PastRun]:
@@ -264,16 +250,22 @@ def no_run(number: int, *, last: int | None = None) -> NoReturn:
 
 def changes_of_run(db: sqlite3.Connection, number: int) -> list[PastChange]:
     """The first changes that this run made, oldest first; creates are only counted."""
-    return _changes(db, "WHERE run=? ORDER BY id LIMIT ?", number, CHANGES_SHOWN_MAX)
+    return _changes(
+        db, "WHERE kind<>'lost' AND run=? ORDER BY id LIMIT ?", number, CHANGES_SHOWN_MAX
+    )
 
 
-def person(db: sqlite3.Connection, email: str, order: Sequence[str]) -> Person:
+def person(
+    db: sqlite3.Connection, email: str, order: Sequence[str], *, forgotten: Container[str] = ()
+) -> Person:
     """Everything that is known about an address (lower case). order: the syncs as the file has them.
 
-    Of a forgotten address it says exactly what it says of an unknown one.
+    Of a forgotten address it says exactly what it says of an unknown one. forgotten: keys that the database may not
+    know as such yet, having been restored from a backup.
     """
-    barred = _never(db, address_key(db, email))
-    if "#" in barred:
+    key = address_key(db, email)
+    barred = _never(db, key)
+    if "#" in barred or key in forgotten:
         return Person(email)
     contact = db.execute(
         "SELECT * FROM contact WHERE email=?1 OR move_to=?1 ORDER BY email<>?1 LIMIT 1", (email,)
@@ -295,7 +287,9 @@ def person(db: sqlite3.Connection, email: str, order: Sequence[str]) -> Person:
     if contact is None:
         return Person(email, records=records, never=never, held=held)
     want, sent = _payload(contact["want"]), _payload(contact["sent"])
-    shown = _changes(db, "WHERE cid=? ORDER BY id DESC LIMIT ?", cid, CHANGES_SHOWN_MAX)
+    shown = _changes(
+        db, "WHERE kind<>'lost' AND cid=? ORDER BY id DESC LIMIT ?", cid, CHANGES_SHOWN_MAX
+    )
     return Person(
         email,
         in_fluenzr=contact["state"] == "ok",
@@ -315,6 +309,7 @@ def person(db: sqlite3.Connection, email: str, order: Sequence[str]) -> Person:
         never=never,
         held=held,
         changes=shown[::-1],
+        put_back=put_back(db, contact["cid"], {gid: one.name for gid, one in groups.items()}),
     )
 
 
@@ -370,7 +365,9 @@ def _parts(db: sqlite3.Connection, where: str, *values: Any) -> list[Part]:
 
 def _run_of(db: sqlite3.Connection, row: sqlite3.Row) -> PastRun:
     parts = _parts(db, "WHERE p.run=? ORDER BY p.sync", row["run"])
-    count = db.execute("SELECT count(*) FROM change WHERE run=?", (row["run"],)).fetchone()[0]
+    count = db.execute(
+        "SELECT count(*) FROM change WHERE run=? AND kind<>'lost'", (row["run"],)
+    ).fetchone()[0]
     return PastRun(row["run"], row["kind"], row["started_at"], row["ended_at"], parts, count)
 
 

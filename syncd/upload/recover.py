@@ -8,9 +8,11 @@ from typing import Any
 import structlog
 
 from syncd.core.person import Payload
+from syncd.core.undo import CUSTOM
 from syncd.errors import Refused, Unanswered
 from syncd.fluenzr_types import Contact, Page
 from syncd.state import contacts, queue
+from syncd.state.runs import log_change
 from syncd.upload.listing import PAGE_ROWS, note_listed
 from syncd.upload.pool import Job, Request
 from syncd.upload.readback import verify_job
@@ -90,6 +92,17 @@ def _send_again(session: Session, cid: int) -> None:
     person = session.person(cid)
     assert person is not None
     with session.state.tx():
+        body = queue.body_of(session.state, cid)
+        olds = {
+            prefix + name: [sent.get(name), new]
+            for prefix, part, sent in (
+                ("", "f", person.sent.fields),
+                (CUSTOM, "c", person.sent.custom_fields),
+            )
+            for name, new in body.get(part, {}).items()
+        }
+        detail = {"fields": olds}  # the old values are known here for the last time
+        log_change(session.state, session.run, cid, person.email, session.now_s(), "lost", detail)
         # What the fields are now nobody knows: they count as never sent.
         known = Payload(groups=person.sent.groups, tags=person.sent.tags, out=person.sent.out)
         queue.send_again(session.state, cid, known)

@@ -8,8 +8,9 @@ import structlog
 
 from syncd.clock import Clock
 from syncd.core.model import GroupKind
-from syncd.core.person import Person
+from syncd.core.person import EMPTY, Payload, Person, same_value
 from syncd.core.seen import Shown, came_true
+from syncd.core.undo import CUSTOM
 from syncd.errors import AccessDenied, FluenzrError, Interrupted, NotSupported, Throttled
 from syncd.fluenzr import FluenzR
 from syncd.fluenzr_types import Contact
@@ -154,7 +155,7 @@ class Session:
             if settled.put_off:
                 self.books.add(sync, "quarantined")
             return
-        contacts.note_written(self.state, cid, run=self.run)
+        contacts.note_written(self.state, cid, run=self.run, created="created" in done)
         self._tell(settled, done)
         for name in done:
             self.books.add(sync, name)
@@ -165,14 +166,18 @@ class Session:
         names = self.groups.names
         fields: dict[str, Any] = {}
         if "updated" in done:
-            fields = {k: [before.sent.fields.get(k), v] for k, v in after.sent.fields.items()}
-            fields = {k: pair for k, pair in fields.items() if pair[0] != pair[1]}
+            fields = written(before.sent, after)
         if "moved" in done:
             fields = {"email": [before.email, after.email]}
+        # Only what was asked for is told as ours: a hand may have done the rest meanwhile.
+        left = before.sent.groups - after.sent.groups if settled.kind == "ungroup" else frozenset()
+        untagged = before.sent.tags - after.sent.tags if settled.kind == "untag" else frozenset()
+        joined = (settled.claims | settled.joins) & after.sent.groups
         groups = {
-            "add": sorted(names[g] for g in settled.claims & after.sent.groups),
-            "remove": sorted(names[g] for g in before.sent.groups - after.sent.groups),
+            "add": sorted(names[g] for g in joined),
+            "remove": sorted(names[g] for g in left),
         }
+        tags = {"add": sorted(settled.tags & after.sent.tags), "remove": sorted(untagged)}
         kinds = {
             "updated": "update",
             "moved": "move",
@@ -181,8 +186,13 @@ class Session:
             "ungrouped": "ungroup",
         }
         kind = next((kinds[name] for name in done if name in kinds), None)
+        if settled.kind in ("tag", "untag"):
+            kind = settled.kind
         if kind is not None and "created" not in done:
-            detail = {"fields": fields, "groups": groups, "answer": "lost"}
+            detail: dict[str, Any] = {"fields": fields, "groups": groups, "tags": tags}
+            detail["answer"] = "lost"
+            if settled.kind == "delete":
+                detail["deleted"] = True
             log_change(self.state, self.run, before.cid, before.email, self.now_s(), kind, detail)
 
     def reference(self, cid: int) -> str:
@@ -198,6 +208,18 @@ class Session:
         )
         if put_off:
             self.books.add(self.sync_of(cid), "quarantined")
+
+
+def written(sent: Payload, after: Person) -> dict[str, list[Any]]:
+    """name -> [old, new] of the fields that have become what is wanted."""
+    want, now = after.want or EMPTY, after.sent
+    parts = (("", sent.fields, now.fields, want.fields), (CUSTOM, sent.custom_fields, now.custom_fields, want.custom_fields))  # fmt: skip
+    return {
+        prefix + name: [old.get(name), new.get(name)]
+        for prefix, old, new, wanted in parts
+        for name in wanted
+        if same_value(new.get(name), wanted[name]) and not same_value(old.get(name), new.get(name))
+    }
 
 
 def words_of(error: FluenzrError) -> str:

@@ -1,0 +1,74 @@
+"""Forgetting one person: erased from the state first, then deleted in FluenzR, as far as that can be done now.
+
+What cannot be done now (FluenzR does not answer, the process dies) is finished by the next run; the address is never created again.
+"""
+
+from syncd.clock import Clock
+from syncd.config import Settings
+from syncd.errors import FluenzrError
+from syncd.fluenzr import FluenzR
+from syncd.state import erase
+from syncd.state.groups import Groups
+from syncd.state.store import State, hold, open_state
+from syncd.upload.erase import erase_contact
+from syncd.upload.pool import Job, Pool
+from syncd.upload.recover import wait_until_settled
+from syncd.upload.session import Session
+from syncd.watch import Watch
+
+NO_RUN = 0  # nothing of it enters the history
+
+
+def forget(
+    settings: Settings, email: str, *, api: FluenzR, clock: Clock, watch: Watch, wait_s: float
+) -> list[str]:
+    """Forget an address (lower case); what is in the way of it, in words: empty when nobody is there any more.
+
+    wait_s: for the lock. Raises StateError, StateLost, Interrupted; whatever it raises, the next run goes on with it.
+    """
+    path = settings.state.path
+    with hold(path, wait_s=wait_s, clock=clock), open_state(path) as state:
+        cids = erase.forget(state, email)
+        problems: list[str] = []
+        try:
+            problems += _delete(settings, state, cids, api=api, clock=clock, watch=watch)
+        except FluenzrError as error:
+            problems.append(_words(error))
+        finally:
+            clean = erase.leave_no_trace(state)
+        if not clean:
+            problems.append(
+                "The state could not be written anew, so that traces may stand in its free space:"
+                " is the disk full, or does another program read it? The next run tries again"
+            )
+        return [problem.replace(email, "[address]") for problem in problems]
+
+
+def _delete(
+    settings: Settings, state: State, cids: list[int], *, api: FluenzR, clock: Clock, watch: Watch
+) -> list[str]:
+    found: list[str] = []
+    pool = Pool(clock, api.close)
+    session = Session(
+        state, api, pool, Groups(state), clock, watch, NO_RUN, settle_s=settings.fluenzr.settle_s
+    )
+
+    def job(cid: int) -> Job:
+        error = yield from erase_contact(session, cid)
+        if error is not None:
+            found.append(_words(error))
+
+    try:
+        # A create that got no answer may still come: whoever is deleted before it would be there again.
+        wait_until_settled(session, erase.last_unsettled_s(state, cids))
+        with state.tx():
+            erase.settle(state, cids)
+        watch.phase("", "upload", len(cids))
+        pool.drive(job(cid) for cid in cids)
+    finally:
+        pool.close()
+    return found
+
+
+def _words(error: FluenzrError) -> str:
+    return f"{error.what}: {error.why}" if error.why else error.what
