@@ -274,11 +274,11 @@ def _newer(file: Path) -> None:
     ("spoil", "parts"),
     [
         (_another_database, ["is a database of something else", "Set [state] path to a file"]),
-        (lambda file: file.write_text("hello " * 999), ["not a database", "another file"]),
+        (lambda file: file.write_text("hello " * 999), ["file is not a database"]),
         (_newer, ["a newer version", "m999_new", "Install the newer version"]),
         (lambda file: file.write_bytes(file.read_bytes()[:9000]), ["malformed", "from a backup"]),
-        (Path.unlink, ["was here and is gone", "from a backup"]),
-        (lambda file: file.write_bytes(b""), ["was here and is gone", "from a backup"]),
+        (Path.unlink, ["was here and is gone", "syncd reconcile"]),
+        (lambda file: file.write_bytes(b""), ["The state ", "syncd reconcile"]),
     ],
     ids=["another database", "text", "newer", "cut off", "gone", "cut to nothing"],
 )

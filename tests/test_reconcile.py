@@ -298,8 +298,10 @@ def test_forgotten_people_stay_forgotten(house: House) -> None:
 def test_key_that_had_a_forgotten_address_on_the_day_stays_barred(house: House) -> None:
     house.write(row(1, ANN), row(2, BOB))
     house.sync()
+    house.fault(Broken(status=500, applied=False), "DELETE", ID)
     with client(house.settings, house.clock) as api:
         forgetting.forget(house.settings, ANN, api=api, clock=house.clock, watch=Nobody(), wait_s=0)
+    house.faults.clear()
     house.write(row(3, ANN), row(2, BOB))
     lose(house)
     reconcile(house)
@@ -464,6 +466,36 @@ def test_each_copy_is_old_once_another_command_has_begun(house: House) -> None:
     restore(house)
     with pytest.raises(StateRestored):
         house.sync()
+
+
+def test_mark_moves_before_anything_is_done_and_at_the_end(house: House) -> None:
+    """So that no copy can pass for the newest state, be it made before a command or within it."""
+    with open_state(house.state):
+        pass
+    file, numbers = marker.installed(house.state), list[int | None]()
+    numbers.append(marker.read(file))
+    with open_state(house.state):
+        numbers.append(marker.read(file))
+    numbers.append(marker.read(file))
+    assert numbers == [2, 3, 4]
+
+
+@pytest.mark.parametrize("trace", ["good", "empty file", "nothing"])
+def test_half_of_a_rebuild_never_passes_for_a_state(house: House, trace: str) -> None:
+    drip(house)
+    house.write(hot(1, ANN))
+    house.sync()
+    if trace == "empty file":
+        lose(house)
+        marker.installed(house.state).write_text("")
+    elif trace == "nothing":
+        lose(house, ".installed")
+    with pytest.raises(Killed):
+        reconcile(house, watch=Killer("list"), lost=True)
+    with pytest.raises(StateRestored):
+        house.sync()
+    reconcile(house)
+    assert marker.standing(house.state) is Standing.GOOD
 
 
 def test_plan_moves_no_mark(house: House) -> None:

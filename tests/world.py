@@ -660,7 +660,7 @@ class World:
             self.say(f"  hand: noted {email}")
         elif chance < 0.98:
             self.create_by_hand(rng.choice(MAILS), rng)
-        else:
+        elif not self.query("SELECT 1 FROM contact WHERE inflight IS NOT NULL LIMIT 1"):
             group = rng.choice(["hot", "dynhot"])
             self.account.remove_group(group)
             self.account.add_group(group, dynamic=group in DYNAMIC)

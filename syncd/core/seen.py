@@ -7,7 +7,6 @@ from typing import Any
 from syncd.core.model import GroupKind
 from syncd.core.person import Payload, Person, differing, work
 
-
 # What a contact of the API shows [D]; a passthrough field (`send_as`) is believed as it was sent.
 VISIBLE = frozenset({"firstName", "lastName", "company", "jobTitle", "phone", "website"})
 
@@ -28,6 +27,7 @@ class Shown:
     groups: frozenset[int] | None
     tags: frozenset[str] | None
     created_ms: int | None
+    updated_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,13 @@ def is_accident(body: Mapping[str, Any] | None, inflight_at: int | None, shown: 
     if inflight_at is None or shown.created_ms is None or shown.created_ms < inflight_at:
         return False
     return is_image(body, shown)
+
+
+def was_changed(shown: Shown) -> bool:
+    """Whether it has been changed since it was made: an accident of ours has not."""
+    if shown.created_ms is None or shown.updated_ms is None:
+        return False
+    return shown.updated_ms > shown.created_ms
 
 
 def is_image(body: Mapping[str, Any] | None, shown: Shown) -> bool:

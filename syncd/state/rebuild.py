@@ -27,8 +27,8 @@ WHERE c.cid>? AND coalesce(c.inflight,'check')='check' AND c.state IN ('ok','new
 """
 MATCHES = ("l.rid=c.rid", "c.rid IS NULL AND l.email=c.email")
 
-# An address that FluenzR has: the listing shows it, or a contact there could not be read just now.
 FORGOTTEN = "EXISTS(SELECT 1 FROM never WHERE what='#' AND k=ekey(s.email))"
+# An address that FluenzR has: the listing shows it, or a contact there could not be read just now.
 PRESENT = "SELECT email FROM scratch.listed UNION SELECT email FROM contact WHERE state='ok'"
 
 

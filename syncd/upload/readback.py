@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 
 from syncd.core.person import EMPTY, load
-from syncd.core.seen import Shown, is_accident, is_image
+from syncd.core.seen import Shown, is_accident, is_image, is_ours, was_changed
 from syncd.errors import NotFound, Refused, Unanswered
 from syncd.fluenzr_types import Contact
-from syncd.state import ledger, queue
+from syncd.state import contacts, ledger, queue
 from syncd.state.store import Row
 from syncd.upload.listing import note_listed
 from syncd.upload.pool import Job, Request
@@ -76,6 +76,8 @@ def _undo_accident(
         return contact
     body = None if row["body"] is None else orjson.loads(row["body"])
     shown = session.shown(at_address)
+    if is_ours(contacts.claim_of(row), shown) and was_changed(shown):
+        return contact  # the one that was meant, as young as the request by clocks that count in seconds
     if not is_accident(body, row["inflight_at"], shown):
         _suspect(session, row, body, shown)
         return contact

@@ -125,6 +125,7 @@ class Session:
             groups=groups,
             tags=contact.tags,
             created_ms=contact.created_ms,
+            updated_ms=contact.updated_ms,
         )
 
     def mails(self, gids: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,7 +5,15 @@ from dataclasses import replace
 import pytest
 
 from syncd.core.person import EMPTY, Payload
-from syncd.core.seen import Claim, Shown, is_accident, is_just_made, is_ours, ours_of
+from syncd.core.seen import (
+    Claim,
+    Shown,
+    is_accident,
+    is_just_made,
+    is_ours,
+    ours_of,
+    was_changed,
+)
 
 SHOWN = Shown(
     "con_1",
@@ -107,3 +115,14 @@ ACCIDENT = replace(SHOWN, tags=frozenset())
 def test_only_an_exact_image_of_a_bulk_update_is_an_accident(shown: Shown, accident: bool) -> None:
     assert is_accident(BODY, 4_000, shown) is accident
     assert not is_accident(None, 4_000, shown)
+
+
+@pytest.mark.parametrize(
+    ("updated_ms", "changed"),
+    [(5_001, True), (5_000, False), (None, False)],
+)
+def test_an_accident_was_never_changed_since_it_was_made(
+    updated_ms: int | None, changed: bool
+) -> None:
+    """What tells it from the contact that was meant, where both are as young as the request."""
+    assert was_changed(replace(ACCIDENT, updated_ms=updated_ms)) is changed
