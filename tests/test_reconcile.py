@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 import pytest
 from house import BULK, House, Killed, Killer, house_fixture, people, row  # noqa: F401 - a fixture
@@ -25,7 +26,7 @@ DRIP = "Drip"
 ID = "/contacts/con_[0-9]+"
 
 
-def drip(house: House, **options: object) -> None:
+def drip(house: House, **options: Any) -> None:
     """Everybody joins the static group Customers; whoever is hot joins a dynamic one, and is mailed."""
     if not any(group.name == DRIP for group in house.account.groups.values()):
         house.account.add_group(DRIP, dynamic=True)
