@@ -22,7 +22,7 @@ import httpcore
 import httpx
 
 from syncd import __version__
-from syncd.errors import NoAnswer
+from syncd.errors import ConfigError, NoAnswer
 
 CONNECT_S_MAX = 10.0  # TCP and TLS, each
 POOL_S_MAX = 60.0  # for a free connection; there is one per thread, so this is never reached
@@ -71,25 +71,28 @@ class HttpClient:
         self._timeout_s, self._body_bytes_max = timeout_s, body_bytes_max
         for name in ("httpx", "httpcore"):  # their records hold URLs, and so people's addresses
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._client = httpx.Client(
-            headers={"User-Agent": USER_AGENT, **(headers or {})},
-            timeout=httpx.Timeout(
-                connect=min(CONNECT_S_MAX, timeout_s),
-                read=timeout_s,
-                write=timeout_s,
-                pool=POOL_S_MAX,
-            ),
-            limits=httpx.Limits(
-                max_connections=CONNECTIONS_MAX,
-                max_keepalive_connections=CONNECTIONS_MAX,
-                keepalive_expiry=KEEPALIVE_S,
-            ),
-            http1=True,
-            http2=False,
-            verify=True,
-            trust_env=True,
-            follow_redirects=False,
-        )
+        try:
+            self._client = httpx.Client(
+                headers={"User-Agent": USER_AGENT, **(headers or {})},
+                timeout=httpx.Timeout(
+                    connect=min(CONNECT_S_MAX, timeout_s),
+                    read=timeout_s,
+                    write=timeout_s,
+                    pool=POOL_S_MAX,
+                ),
+                limits=httpx.Limits(
+                    max_connections=CONNECTIONS_MAX,
+                    max_keepalive_connections=CONNECTIONS_MAX,
+                    keepalive_expiry=KEEPALIVE_S,
+                ),
+                http1=True,
+                http2=False,
+                verify=True,
+                trust_env=True,
+                follow_redirects=False,
+            )
+        except (OSError, ImportError, ValueError, httpx.InvalidURL) as error:
+            raise _unusable_environment(error) from None
         self._watch_the_network()
 
     def close(self) -> None:
@@ -169,6 +172,24 @@ class HttpClient:
                 transport._pool._network_backend = backend
 
 
+def _unusable_environment(error: Exception) -> ConfigError:
+    """The proxies and certificates that the environment names are read before anything is asked."""
+    if isinstance(error, OSError):
+        file = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+        why = (
+            f"SSL_CERT_FILE, {file}: {'no certificate' if error.errno is None else error.strerror}"
+        )
+    elif isinstance(error, ImportError):
+        why = "a SOCKS proxy needs one more package: pip install 'httpx[socks]'"
+    else:
+        why = "a proxy is written as http://host:port"
+    return ConfigError(
+        "What the environment says of proxies or certificates cannot be used",
+        why=why,
+        hint="Check SSL_CERT_FILE, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY",
+    )
+
+
 def _left_s(timeout_s: float | None) -> float:
     """What is left of the exchange, or the time-out if that is less; not above 0.0: it is over."""
     left_s = _END_S.get() - time.monotonic()
@@ -242,7 +263,7 @@ def _no_answer(error: Exception, place: str, waited_s: float) -> NoAnswer:
         hint = "Check HTTPS_PROXY and NO_PROXY"
     elif isinstance(error, httpx.ConnectTimeout | httpx.ConnectError | httpx.PoolTimeout):
         why = f"no connection: {_reason(cause, error)}"
-        hint = "Check the host's name, and that this machine reaches it"
+        hint = "Check the host's name, any proxy (HTTPS_PROXY), and that this machine reaches it"
     elif isinstance(error, httpx.TimeoutException):
         why, sent = f"nothing complete came within {waited_s:g} seconds", True
         hint = "The server or the network may be slow just now: try again later"

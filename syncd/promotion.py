@@ -86,9 +86,10 @@ def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
             session.groups.load()
         step.held = book.count if step.trips else 0
         if step.trips:
-            log.warning(
-                GUARD_HELD, run=session.run, sync=sync.name, people=step.held, why=step.trips
-            )
+            if not state.rehearsal:
+                log.warning(
+                    GUARD_HELD, run=session.run, sync=sync.name, people=step.held, why=step.trips
+                )
             with state.tx():
                 runs.hold(
                     state,

@@ -154,6 +154,26 @@ def test_a_server_without_tls(synced: Shell) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("SSL_CERT_FILE", "/proc/none.pem", "/proc/none.pem: No such file"),
+        ("SSL_CERT_FILE", "/proc/version", "SSL_CERT_FILE, /proc/version: "),
+        ("HTTPS_PROXY", f"http://bob:{PASSWORD}@127.0.0.1:port", "http://host:port"),
+        ("HTTPS_PROXY", f"ftp://bob:{PASSWORD}@127.0.0.1", "http://host:port"),
+        ("ALL_PROXY", f"socks5://bob:{PASSWORD}@127.0.0.1:1", "httpx[socks]"),
+    ],
+)
+def test_an_environment_that_cannot_be_used(
+    synced: Shell, monkeypatch: pytest.MonkeyPatch, name: str, value: str, part: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv(name, value)
+        said = synced.inside("--debug", "sync")
+    refused(synced, said, 2, "proxies or certificates cannot be used", part, "Check SSL_CERT_FILE")
+    assert synced.inside("sync").code == 0
+
+
 def test_a_wrong_key(synced: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = "flz_sk_" + "w" * 32
     with monkeypatch.context() as patch:

@@ -45,6 +45,7 @@ def status(context: typer.Context, *, json: Json = False) -> None:
         ]
         account = story.account(db) if db else None
         stuck = quarantine.stuck(db, limit=STUCK_SHOWN_MAX) if db else []
+        unreadable = quarantine.unreadable(db, limit=STUCK_SHOWN_MAX) if db else []
     blocks = [
         (one, _next_s(settings, one.name, one.completed_s, now_s), _schedule(settings, one.name))
         for one in standing
@@ -56,7 +57,8 @@ def status(context: typer.Context, *, json: Json = False) -> None:
     past.status_words(blocks, now_s=now_s)
     if account is not None:
         budget = settings.fluenzr.requests_per_minute * settings.fluenzr.share
-        past.account_words(account, stuck, now_s=now_s, requests_per_minute=budget)
+        past.account_words(account, requests_per_minute=budget)
+        past.waiting_words(stuck, unreadable, now_s=now_s)
 
 
 def history(

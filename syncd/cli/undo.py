@@ -7,6 +7,7 @@ import typer
 
 from syncd.cli.invocation import Invocation
 from syncd.cli.signals import stopping
+from syncd.cli.sync import NUMBER_MAX
 from syncd.errors import UsageError
 from syncd.report.progress import watcher
 
@@ -23,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 def undo(
     context: typer.Context,
-    number: Annotated[int, typer.Argument(metavar="RUN", help="See `syncd history`.")],
+    number: Annotated[
+        int, typer.Argument(metavar="RUN", max=NUMBER_MAX, help="See `syncd history`.")
+    ],
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Annotated[

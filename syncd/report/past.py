@@ -19,7 +19,7 @@ from syncd.report.text import (
     style,
     table,
 )
-from syncd.state.quarantine import Stuck
+from syncd.state.quarantine import Stuck, Unreadable
 from syncd.state.story import Account, Part, PastChange, PastRun, SyncNow
 
 NUMBERS = (
@@ -105,9 +105,7 @@ def _waiting(sync: SyncNow) -> Iterable[str]:
         yield "           once every sync was read and none failed or is held"
 
 
-def account_words(
-    account: Account, stuck: list[Stuck], *, now_s: float, requests_per_minute: float
-) -> None:
+def account_words(account: Account, *, requests_per_minute: float) -> None:
     """What is the same for all syncs."""
     say()
     say(f"budget: at most {requests_per_minute:,.0f} requests a minute, less where FluenzR says so")
@@ -118,12 +116,20 @@ def account_words(
         say(f"{people(account.deleted_by_hand)} deleted by hand in FluenzR stay deleted")
     if account.to_erase:
         say(f"{people(account.to_erase)} forgotten, still to be deleted in FluenzR by the next run")
-    if not stuck:
-        return
-    say()
-    rows = [(one.email, str(one.tries), again(one, now_s=now_s), one.error or "") for one in stuck]
-    for line in table(rows, ("waiting", "tries", "again", "because"), right=[1]):
-        say(line)
+
+
+def waiting_words(stuck: list[Stuck], unreadable: list[Unreadable], *, now_s: float) -> None:
+    """Who waits for FluenzR, and which records cannot be read."""
+    if stuck:
+        say()
+        rows = [(s.email, str(s.tries), again(s, now_s=now_s), s.error or "") for s in stuck]
+        for line in table(rows, ("waiting", "tries", "again", "because"), right=[1]):
+            say(line)
+    if unreadable:
+        say()
+        who = [(u.email or f"key {u.key}", u.sync, u.note or "") for u in unreadable]
+        for line in table(who, ("not readable", "sync", "because")):
+            say(line)
 
 
 def again(one: Stuck, *, now_s: float) -> str:

@@ -68,6 +68,15 @@ def _locked(descriptor: int) -> bool:
 def _open_private(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise StateError(f"{path.parent} is not a folder", hint="Correct [state] path") from None
+    except OSError as error:
+        raise StateError(
+            f"The folder {path.parent} cannot be made",
+            why=str(error.strerror),
+            hint="Correct [state] path, or make the folder for the user that runs syncd",
+        ) from None
+    try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StateError(
@@ -217,13 +226,17 @@ def explained(path: Path) -> Iterator[None]:
 def _hint(name: str) -> str:
     hints = {
         "SQLITE_FULL": "The disk is full: make room; the next run goes on where this one stopped",
+        "SQLITE_IOERR": "Look at the disk, its room and its limits; the next run goes on where this one stopped",
         "SQLITE_READONLY": "Make the file and its folder writable for the user that runs syncd",
         "SQLITE_CANTOPEN": "Make the folder writable for the user that runs syncd",
         "SQLITE_NOTADB": "It is not a state of syncd: set [state] path to another file",
         "SQLITE_CORRUPT": "It is damaged: restore it from a backup",
         "SQLITE_BUSY": "Another program holds it open: close it",
     }
-    return next((hint for key, hint in hints.items() if name.startswith(key)), "See the log")
+    return next(
+        (hint for key, hint in hints.items() if name.startswith(key)),
+        "Run `syncd check`; if it says the same, restore the state from a backup",
+    )
 
 
 def remove_scratch(path: Path) -> None:
@@ -254,7 +267,9 @@ def open_state(path: Path, *, rehearsal: bool = False, rebuild: bool = False) ->
             ":memory:" if in_memory else path, isolation_level=None, check_same_thread=False
         )
         try:
-            _prepare(db, path, fresh=fresh, in_memory=in_memory)
+            if _is_empty(db, path) and not rebuild and marker.installed(path).exists():
+                raise _lost(path)  # cut to nothing
+            _prepare(db, path, in_memory=in_memory)
             if not rebuild and marker.is_behind(
                 marker.number_of(db), marker.read(marker.installed(path))
             ):
@@ -266,9 +281,7 @@ def open_state(path: Path, *, rehearsal: bool = False, rebuild: bool = False) ->
     state = State(path, db, salt, rehearsal=rehearsal, whole=rebuild)
     try:
         if fresh and not (in_memory or rebuild):
-            marker.write(
-                marker.installed(path), 0
-            )  # from here on, a number without a file is strange
+            marker.write(marker.installed(path), 0)  # from here on, a number without it is strange
         with explained(path):
             erase.take_over(state)  # whoever was forgotten is not known again by a backup
         erase.leave_no_trace(state)
@@ -285,9 +298,7 @@ def _marked(state: State) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(
-            StateError
-        ):  # the database is never behind; the next one who opens it goes on
+        with contextlib.suppress(StateError):  # the next one who opens it moves it on
             state.move_mark()
 
 
@@ -307,16 +318,18 @@ def _restored(path: Path) -> StateRestored:
     )
 
 
-def _prepare(db: sqlite3.Connection, path: Path, *, fresh: bool, in_memory: bool) -> None:
+def _prepare(db: sqlite3.Connection, path: Path, *, in_memory: bool) -> None:
     db.row_factory = sqlite3.Row
-    _refuse_strangers(db, path)
+    new = _is_empty(db, path)
     db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     db.execute(f"PRAGMA journal_size_limit={WAL_BYTES_MAX}")
     db.execute("PRAGMA secure_delete=ON")
-    if fresh:
+    if (
+        new
+    ):  # also where the file was there: a full disk or a crash may have ended the very first start
         db.execute(f"PRAGMA application_id={APPLICATION_ID}")
     migrations.apply(Database(db, execute_plugins=False))
     if not in_memory:
@@ -328,12 +341,12 @@ def _prepare(db: sqlite3.Connection, path: Path, *, fresh: bool, in_memory: bool
     db.execute("PRAGMA scratch.synchronous=OFF")
 
 
-def _refuse_strangers(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse a database that is not ours, or that a newer version has written."""
+def _is_empty(db: sqlite3.Connection, path: Path) -> bool:
+    """Whether it has no tables yet. Refuses a database that is not ours, or that a newer version has written."""
     tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
     identity = db.execute("PRAGMA application_id").fetchone()[0]
     if not tables and identity in (0, APPLICATION_ID):
-        return
+        return True
     if identity != APPLICATION_ID:
         raise StateError(
             f"{path} is a database of something else",
@@ -348,6 +361,7 @@ def _refuse_strangers(db: sqlite3.Connection, path: Path) -> None:
                 why=f"It has {', '.join(newer)}, which this version does not know",
                 hint="Install the newer version again, or restore a backup from before it",
             )
+    return False
 
 
 def _salt(path: Path, db: sqlite3.Connection, *, keep: bool) -> bytes:
@@ -380,11 +394,16 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
         db = sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True, isolation_level=None)
         db.row_factory = sqlite3.Row
         try:
-            _refuse_strangers(db, path)
+            empty = _is_empty(db, path)
         except BaseException:
             db.close()
             raise
-    return db
+    if not empty:
+        return db
+    db.close()  # the very first start is under way, or a full disk has ended it; else it was cut to nothing
+    if marker.installed(path).exists():
+        raise _lost(path)
+    return None
 
 
 def address_key(db: sqlite3.Connection, email: str) -> str:
