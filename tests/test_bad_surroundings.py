@@ -298,9 +298,8 @@ def _newer(file: Path) -> None:
         (_newer, ["a newer version", "m999_new", "Install the newer version"]),
         (lambda file: file.write_bytes(file.read_bytes()[:9000]), ["malformed", "from a backup"]),
         (Path.unlink, ["was here and is gone", "syncd reconcile"]),
-        (lambda file: file.write_bytes(b""), ["The state ", "syncd reconcile"]),
     ],
-    ids=["another database", "text", "newer", "cut off", "gone", "cut to nothing"],
+    ids=["another database", "text", "newer", "cut off", "gone"],
 )
 def test_a_state_that_cannot_be_used(synced: Shell, spoil: Spoil, parts: list[str]) -> None:
     file, writes = synced.folder / "syncd.db", synced.sandbox.writes()
@@ -314,6 +313,18 @@ def test_a_state_that_cannot_be_used(synced: Shell, spoil: Spoil, parts: list[st
     assert synced.sandbox.writes() == writes
     file.write_bytes(good)
     assert synced.inside("sync").code == 0
+    assert synced.sandbox.writes() == writes
+
+
+def test_a_state_that_was_cut_to_nothing_is_no_first_start(synced: Shell) -> None:
+    writes = synced.sandbox.writes()
+    for suffix in ("-wal", "-shm"):
+        (synced.folder / f"syncd.db{suffix}").unlink(missing_ok=True)
+    (synced.folder / "syncd.db").write_bytes(b"")
+    for words in ("status", "plan", "sync", "sync", "status"):
+        said = synced.inside(words)
+        refused(synced, said, said.code, "The state" if said.code else "", "syncd reconcile")
+        assert said.code == 1 or words == "status"
     assert synced.sandbox.writes() == writes
 
 
