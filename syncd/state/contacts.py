@@ -115,6 +115,13 @@ def answered(state: State, cids: Iterable[int]) -> None:
     state.db.executemany("UPDATE contact SET unsettled=0 WHERE cid=?", [(cid,) for cid in cids])
 
 
+def unanswered(state: State, cids: Iterable[int], *, now_s: int) -> None:
+    """No answer came: it may still take effect for the settle time from now, whenever it was marked."""
+    state.db.executemany(
+        "UPDATE contact SET unsettled=? WHERE cid=?", [(now_s, cid) for cid in cids]
+    )
+
+
 def unmark(state: State, who: Person) -> None:
     """Definitely not applied: back to where it was before the mark."""
     sent = None if who.state == "new" else who.sent.dump()

@@ -114,7 +114,7 @@ def create_one(session: Session, person: Person, gids: tuple[int, ...]) -> Job:
             contacts.unmark(session.state, person)
             session.refuse(person.cid, words_of(error))
     except Unanswered as error:
-        _after_no_answer(session, [person], error)
+        session.doubt([person.cid], error)
     else:
         with session.state.tx():
             _created(session, person, gids, answer.date_ms, rid=answer.contact.id)
@@ -254,7 +254,7 @@ def update_one(session: Session, update: Update) -> Job:
             with session.state.tx():
                 session.refuse(person.cid, words_of(error))
     except Unanswered as error:
-        _after_no_answer(session, [person], error)
+        session.doubt([person.cid], error)
     else:
         with session.state.tx():
             updated(session, update)
@@ -322,7 +322,7 @@ def _ask_bulk(
                 session.refuse(people[0].cid, words_of(error))
         return error
     except Unanswered as error:
-        _after_no_answer(session, people, error)
+        session.doubt([person.cid for person in people], error)
         return None
     return answer
 
@@ -336,11 +336,6 @@ def _unmark(session: Session, people: Sequence[Person]) -> None:
 def _leave_in_doubt(session: Session, people: Sequence[Person]) -> None:
     with session.state.tx():
         contacts.answered(session.state, [person.cid for person in people])
-
-
-def _after_no_answer(session: Session, people: Sequence[Person], error: Unanswered) -> None:
-    if error.answered:
-        _leave_in_doubt(session, people)
 
 
 def _named(answer: BulkAnswer, emails: Sequence[str]) -> dict[int, str]:

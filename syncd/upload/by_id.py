@@ -59,9 +59,7 @@ def _single(
             raise
         return False
     except Unanswered as error:
-        if error.answered:
-            with session.state.tx():
-                contacts.answered(session.state, [person.cid])
+        session.doubt([person.cid], error)
         return False
     return True
 
@@ -327,9 +325,7 @@ def join_many(session: Session, gid: int, people: Sequence[Person]) -> Job:
         yield from join_many(session, gid, people[:half])
         yield from join_many(session, gid, people[half:])
     except Unanswered as error:
-        if error.answered:
-            with session.state.tx():
-                contacts.answered(session.state, [person.cid for person in people])
+        session.doubt([person.cid for person in people], error)
     else:
         with session.state.tx():
             for person in people:

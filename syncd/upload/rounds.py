@@ -8,13 +8,14 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from syncd.core.person import Person, Work, work
-from syncd.errors import ConfigError, Unanswered
+from syncd.errors import ConfigError, Conflict, Unanswered
 from syncd.state import listed, queue
 from syncd.state.groups import SeenGroup
 from syncd.state.links import SyncRule, link, merge_touched
 from syncd.state.queue import Filter
 from syncd.upload import bulk, by_id
 from syncd.upload.erase import erase_due
+from syncd.upload.listing import read_groups
 from syncd.upload.pool import Job
 from syncd.upload.readback import verify, verify_job
 from syncd.upload.recover import recover
@@ -76,6 +77,13 @@ def create_groups(session: Session) -> None:
         name = session.groups.names[gid]
         try:
             group = session.api.create_group(name)
+        except Conflict:
+            read_groups(
+                session
+            )  # an earlier create, of which no answer came, has taken effect since
+            if gid in session.groups.rids:
+                continue
+            raise
         except Unanswered as error:
             # It may have been created: the next run lists the groups first.
             raise Unanswered(

@@ -1,5 +1,7 @@
 """What the steps of one run's upload share: the state, the client, the books, the time."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +13,14 @@ from syncd.core.model import GroupKind
 from syncd.core.person import EMPTY, Payload, Person, same_value
 from syncd.core.seen import Shown, came_true
 from syncd.core.undo import CUSTOM
-from syncd.errors import AccessDenied, FluenzrError, Interrupted, NotSupported, Throttled
+from syncd.errors import (
+    AccessDenied,
+    FluenzrError,
+    Interrupted,
+    NotSupported,
+    Throttled,
+    Unanswered,
+)
 from syncd.fluenzr import FluenzR
 from syncd.fluenzr_types import Contact
 from syncd.state import contacts, queue
@@ -103,7 +112,18 @@ class Session:
 
     def mark(self, kind: str) -> Mark:
         """The time stamps of a write that is about to be sent."""
-        return Mark(kind, self.api.server_time_ms(), self.now_s())
+        wait_s = math.ceil(
+            self.api.budget().wait_s
+        )  # it may have to wait for its turn before it is sent
+        return Mark(kind, self.api.server_time_ms(), self.now_s() + wait_s)
+
+    def doubt(self, cids: Sequence[int], error: Unanswered) -> None:
+        """A request ended without an answer that can be trusted: its contacts stay in flight, to be read."""
+        with self.state.tx():
+            if error.answered:
+                contacts.answered(self.state, cids)
+            else:
+                contacts.unanswered(self.state, cids, now_s=self.now_s())
 
     def person(self, cid: int) -> Person | None:
         """One contact as the state has it now."""
