@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 WORKERS ?= 2
+SCHEDULES ?= 1000
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench clean
+.PHONY: help demo test check lint types format bench chaos clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -34,6 +35,10 @@ format: $(INSTALLED)  ## put the code into its one format
 
 bench: $(INSTALLED)  ## speed and memory at size (minutes)
 	@set -e; for file in bench/*.py; do echo "$$file"; $(BIN)/python "$$file"; done
+
+chaos: $(INSTALLED)  ## random worlds against the whole product: crashes, lost answers, people's hands, SIGKILL (an hour)
+	$(BIN)/python tests/world.py 1 $(SCHEDULES)
+	$(BIN)/python tests/world.py --kill 1 $(SCHEDULES)
 
 clean:  ## remove the environment and everything that the tools left
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1185,10 +1185,10 @@ class World:
             and not self.humans
             and not frozen
             and rows[email]["origin"] == "created"
-        ):
             # EXEMPT (by design): "!" follows a record, also to an address that never opted out; then it is ungrouped.
-            if "!" not in self._held_against(rows[email]):
-                raise Violation(f"I1 {email} should be deleted: {dict(rows[email])}")
+            and "!" not in self._held_against(rows[email])
+        ):
+            raise Violation(f"I1 {email} should be deleted: {dict(rows[email])}")
 
 
 def _approve(state: store.State, *, number: int, sync: str) -> int:
