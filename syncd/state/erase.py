@@ -41,7 +41,7 @@ UPDATE contact SET state='forget',email=?,origin=NULL,status=NULL,policy=NULL,wa
 err=NULL,touch=0,todo=1,tries=0,not_before=0 WHERE cid=?
 """
 
-MOVED = "ekey(detail ->> '$.fields.email[0]') IN {k} OR ekey(detail ->> '$.fields.email[1]') IN {k}"
+MOVED = "ekey(json_extract(detail,'$.fields.email[0]')) IN {k} OR ekey(json_extract(detail,'$.fields.email[1]')) IN {k}"
 
 
 def forget(state: "State", email: str) -> list[int]:

@@ -115,7 +115,7 @@ def _keep_unread_parts(state: State) -> None:
     """Memberships that this read did not give are not known: what was known stays."""
     rows = state.rows(
         "SELECT s.id,s.data,r.data FROM scratch.stage s LEFT JOIN record r USING(rowno)"
-        " WHERE s.data IS NOT NULL AND (s.data ->> '$.\"g?\"' OR s.data ->> '$.\"t?\"')"
+        " WHERE s.data IS NOT NULL AND (json_extract(s.data,'$.\"g?\"') OR json_extract(s.data,'$.\"t?\"'))"
     )
     for row, text, before_text in rows:
         data, before = orjson.loads(text), orjson.loads(before_text or "{}")

@@ -96,14 +96,15 @@ def forget_absent_opt_outs(state: State) -> None:
 AS_EXPECTED = """
 FROM scratch.listed l WHERE l.email=contact.email AND contact.state='ok' AND contact.inflight IS NULL
 AND (contact.rid=l.rid OR contact.rid IS NULL AND NOT EXISTS(SELECT 1 FROM contact o WHERE o.rid=l.rid)
-  AND (l.shown ->> '$.created_ms') BETWEEN contact.made_from AND contact.made AND contact.origin='created')
+  AND (json_extract(l.shown,'$.created_ms')) BETWEEN contact.made_from AND contact.made AND contact.origin='created')
 """
 
 
 def take_over(state: State, *, run: int) -> int:
     """Ids and statuses of everybody whom a whole listing shows as expected (inside a transaction); how many."""
     return state.write(
-        f"UPDATE contact SET rid=l.rid,status=l.shown ->> '$.status',read_run=? {AS_EXPECTED}", run
+        f"UPDATE contact SET rid=l.rid,status=json_extract(l.shown,'$.status'),read_run=? {AS_EXPECTED}",
+        run,
     )
 
 

@@ -27,6 +27,7 @@ Connection: TypeAlias = sqlite3.Connection  # for those who only pass them on
 Row: TypeAlias = sqlite3.Row
 
 CACHE_KIB = 8 * 1024  # larger caches were within the noise at a million contacts
+SQLITE_MIN = (3, 37, 0)  # STRICT tables; Debian 12, Ubuntu 22.04 and python.org's builds have it
 BUSY_MS = 5_000  # a reader may hold a checkpoint up for a moment
 WAL_BYTES_MAX = 64 * 1024 * 1024  # the file is cut back to this after a large transaction
 LOCK_POLL_S = 0.2
@@ -319,6 +320,12 @@ def _restored(path: Path) -> StateRestored:
 
 
 def _prepare(db: sqlite3.Connection, path: Path, *, in_memory: bool) -> None:
+    if sqlite3.sqlite_version_info < SQLITE_MIN:
+        raise StateError(
+            f"This Python comes with SQLite {sqlite3.sqlite_version}",
+            why=f"The state needs {'.'.join(map(str, SQLITE_MIN))} or newer",
+            hint="Use a newer Python, such as that of Debian 12, Ubuntu 22.04 or python.org",
+        )
     db.row_factory = sqlite3.Row
     new = _is_empty(db, path)
     db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
