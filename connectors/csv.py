@@ -72,6 +72,9 @@ class CsvConnector:
             rows = (record.fields for record in islice(table.records(None), SAMPLE_ROWS))
             return examples(table.header, rows)
 
+    def preset(self) -> None:
+        """There is none: the names are the user's own."""
+
     def token(self) -> str:
         """A digest of the bytes of all files, of their names, and of the options."""
         return digest(

@@ -47,6 +47,9 @@ class JsonlConnector:
         records.close()
         return examples(chain.from_iterable(sample), sample)
 
+    def preset(self) -> None:
+        """There is none: the names are the user's own."""
+
     def token(self) -> str:
         """A digest of the bytes of all files, of their names, and of the options."""
         return digest(

@@ -153,6 +153,9 @@ class SqlConnector:
         with self._connected() as connection:
             return [SourceField(name) for name in self._probe(connection)]
 
+    def preset(self) -> None:
+        """There is none: the names are the user's own."""
+
     def token(self) -> None:
         """There is none: a database does not tell whether a query would give the same again."""
 

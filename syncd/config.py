@@ -32,6 +32,7 @@ from syncd.config_models import (
     SyncSettings,
     Table,
 )
+from syncd.connector import Context
 from syncd.core.mapping import FLUENZR_FIELDS, RESERVED_NAMES
 from syncd.core.nearest import suggestion
 from syncd.errors import ConfigError
@@ -242,7 +243,7 @@ class _Check:
         state = self._table(StateSettings, tables["state"], "state")
         guard = self._table(GuardSettings, tables["guard"], "guard")
         sources = dict(self._sources(tables["source"]))
-        syncs = dict(self._syncs(tables["sync"], list(tables["source"])))
+        syncs = dict(self._syncs(tables["sync"], list(tables["source"]), sources))
         if self.mistakes or fluenzr is None or state is None or guard is None:
             return None
         return Settings(self._file, self._folder, fluenzr, state, guard, sources, syncs)
@@ -294,20 +295,35 @@ class _Check:
             else:
                 yield name, SourceSettings(name, connector, options, validated)
 
-    def _syncs(self, tables: Raw, sources: list[str]) -> Iterator[tuple[str, SyncSettings]]:
+    def _syncs(
+        self, tables: Raw, names: list[str], sources: dict[str, SourceSettings]
+    ) -> Iterator[tuple[str, SyncSettings]]:
         if not tables:
             text = "at least one sync is needed: [sync.customers] with source and fields"
             self._mistake(text, "sync")
         for name, table in self._named("sync", tables):
             origin = table.get("source")
-            if isinstance(origin, str) and origin not in sources:
-                hint = suggestion(origin, sources) or f"add [source.{origin}]"
+            if isinstance(origin, str) and origin not in names:
+                hint = suggestion(origin, names) or f"add [source.{origin}]"
                 self._mistake(f'there is no source "{origin}"; {hint}', "sync", name, "source")
+            source = sources.get(origin) if isinstance(origin, str) else None
+            if "fields" not in table and source is not None:
+                table = {**self._preset(source), **table}
             self._fields(table.get("fields", {}), "sync", name, "fields")
             settings = self._table(SyncSettings, table, "sync", name)
             if settings is not None:
                 self._sent_names(settings, "sync", name, "fields")
                 yield name, settings.named(name)
+
+    def _preset(self, source: SourceSettings) -> Raw:
+        """What the source's connector maps by itself, as a sync's table would say it."""
+        kind = registry.load(source.connector)
+        preset = kind(source.validated, Context(folder=self._folder)).preset()
+        if preset is None:
+            return {}
+        return {"fields": dict(preset.fields)} | (
+            {"opted_out": preset.opted_out} if preset.opted_out else {}
+        )
 
     def _fields(self, fields: object, *place: str) -> None:
         """The names of a fields table: FluenzR's, or anything that says under which name it is

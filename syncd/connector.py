@@ -1,7 +1,7 @@
 """The connector contract: what a connector yields, what it declares, what it is given.
 
 A connector is a class found through the entry-point group `syncd.connectors`. It imports this module, `syncd.errors`,
-`syncd.secret` and `syncd.http`, and nothing else of `syncd`. It yields events, in any order that its source
+`syncd.secret`, `syncd.http` and `syncd.files`, and nothing else of `syncd`. It yields events, in any order that its source
 gives them, and either ends normally (the read is complete) or raises SourceError (the read is no read).
 What it did not read it leaves out: a missing name is *not known*, which is not the same as empty.
 """
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
+
+from syncd.clock import Clock, SystemClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,10 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The source says that `loser` was merged into `winner`; the winner comes as a record of its own."""
+    """The source says that `loser` was merged into `winner`: the loser is gone, and who had opted out as the loser has as the winner.
+
+    The winner comes as a record of its own, in this read or an earlier one.
+    """
 
     loser: str
     winner: str
@@ -47,7 +52,10 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where the next incremental read goes on, once this read is complete. The last one counts."""
+    """Where the next incremental read goes on, once this read is complete. The last one counts.
+
+    Only when everything before it has been yielded, and never later than the beginning of the read: see `syncd.http.HighWater`.
+    """
 
     cursor: str
 
@@ -83,26 +91,47 @@ class SourceField:
 class Abilities:
     """What a connector can do; the engine and the conformance suite ask this, never the connector's name.
 
-    incremental: it yields Checkpoint and accepts a cursor. tombstones, merges: it yields them in incremental reads.
-    token: `token()` tells an unchanged source without reading it. fields_known: `fields()` lists every name there is,
-    so that another name in a mapping is a mistake. joins: names with an underscore that its records may carry.
-    opt_outs: field names that usually hold an opt-out, for `init` and `check`.
+    incremental: it yields Checkpoint and accepts a cursor. tombstones, archivals, merges: an incremental read shows who was deleted,
+    archived (a Tombstone too), merged. What it does not show is found by the next full read. token: `token()` tells an unchanged
+    source without reading it. fields_known: `fields()` lists every name there is, so that another name in a mapping is a mistake.
+    joins: names with an underscore that its records may carry. memberships: those of them that are lists of names, read whole each
+    time. opt_outs: field names that usually hold an opt-out, for `init` and `check`. caps: limits of the vendor that shape a read,
+    in words. sweep: how often a full read is needed beside incremental ones, in words, and for what.
     """
 
     incremental: bool = False
     tombstones: bool = False
+    archivals: bool = False
     merges: bool = False
     token: bool = False
     fields_known: bool = False
     joins: frozenset[str] = frozenset()
+    memberships: frozenset[str] = frozenset()
     opt_outs: tuple[str, ...] = ()
+    caps: str = ""
+    sweep: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The mapping of a source whose fields are known beforehand; it applies to a sync that has no `fields` of its own.
+
+    fields: FluenzR's name -> a path, or a table as `[sync.NAME.fields]` may have. opted_out: an expression, may be empty.
+    """
+
+    fields: Mapping[str, str | Mapping[str, Any]]
+    opted_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a connector is given besides its options. folder: that of the configuration; relative paths start there."""
+    """What a connector is given besides its options.
+
+    folder: that of the configuration; relative paths start there. clock: time, for everything that waits or asks for it.
+    """
 
     folder: Path = field(default_factory=Path)
+    clock: Clock = field(default_factory=SystemClock)
 
 
 class Options(BaseModel):
@@ -126,6 +155,9 @@ class Connector(Protocol):
 
     def fields(self) -> list[SourceField]:
         """The fields of the source, read cheaply (a header, a catalogue). Raises SourceError."""
+
+    def preset(self) -> Preset | None:
+        """The mapping for whoever has none yet; None where the fields are the user's own. Touches nothing outside."""
 
     def token(self) -> str | None:
         """A digest of what a read would yield, far cheaper than the read; None where there is none. Raises SourceError."""

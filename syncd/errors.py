@@ -8,6 +8,9 @@ SyncdError                      what happened, why, what to do next; exit code 1
 |   |-- StateLost               it was here before and is gone; only `reconcile` and `check` run; 1
 |   `-- StateRestored           it is older than what was sent from here; only `reconcile` and what only looks run; 1
 |-- SourceError                 a read did not complete: it counts as no read; tried again next run; 1
+|   |-- SourceDenied            401, 403: the login is not taken, or may not read this
+|   |-- SourceRefused           another 4xx: the request is wrong for this vendor
+|   `-- SourceExhausted         the vendor's requests of the day are used up
 |-- Interrupted                 SIGINT or SIGTERM; the run stops between two steps; 130
 |-- NoAnswer                    an HTTP request without a response; users of `syncd.http` make it theirs
 `-- FluenzrError                FluenzR did not do what was asked
@@ -76,6 +79,22 @@ class StateRestored(StateError):
 
 class SourceError(SyncdError):
     """A read that did not complete. It is no read: nothing of it is promoted, nobody is removed by it."""
+
+
+class SourceDenied(SourceError):
+    """The source does not take the login, or it may not read this."""
+
+
+class SourceRefused(SourceError):
+    """The source understood the request and refuses it. status: of HTTP."""
+
+    def __init__(self, what: str, *, status: int, why: str = "", hint: str = "") -> None:
+        self.status = status
+        super().__init__(what, why=why, hint=hint)
+
+
+class SourceExhausted(SourceError):
+    """The source allows no more requests today."""
 
 
 class Interrupted(SyncdError):

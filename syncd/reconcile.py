@@ -127,7 +127,7 @@ class _Work:
         self._take_over_account()
         held = {}
         for sync in self.settings.syncs.values():
-            trips = self._promote(feed_of(self.settings, sync), rules)
+            trips = self._promote(feed_of(self.settings, sync, self.session.clock), rules)
             if trips:
                 held[sync.name] = trips
         with self.state.tx():

@@ -14,7 +14,7 @@ from syncd.connector import Connector
 from syncd.errors import ConfigError
 
 GROUP = "syncd.connectors"
-CONTRACT = ("OPTIONS", "ABILITIES", "SUMMARY", "check", "fields", "token", "read")
+CONTRACT = ("OPTIONS", "ABILITIES", "SUMMARY", "check", "fields", "preset", "token", "read")
 
 _EXTRA = re.compile(r"([\w.-]+).*;.*\bextra\s*==\s*['\"]([\w.-]+)['\"]")
 

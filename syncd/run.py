@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from syncd import registry
-from syncd.clock import Clock
+from syncd.clock import Clock, SystemClock
 from syncd.config import Settings, SyncSettings
 from syncd.connector import Context
 from syncd.core.change import Change
@@ -90,7 +90,8 @@ def plan(
 
 def versions(settings: Settings, names: tuple[str, ...]) -> dict[str, str]:
     """name -> version of the mapping and the source's options, of the named syncs: what a sealed plan was made for."""
-    return {sync.name: feed_of(settings, sync).version for sync in _named(settings, names)}
+    clock = SystemClock()  # asked by nobody: nothing is read
+    return {sync.name: feed_of(settings, sync, clock).version for sync in _named(settings, names)}
 
 
 @dataclass(slots=True)
@@ -113,7 +114,7 @@ def _opened(
     settings: Settings, order: Order, clock: Clock, watch: Watch, *, rehearsal: bool
 ) -> Iterator["_Run"]:
     """Everything that a run needs, taken in the order in which it can fail, and given back."""
-    feeds = [feed_of(settings, sync) for sync in _named(settings, order.names)]
+    feeds = [feed_of(settings, sync, clock) for sync in _named(settings, order.names)]
     if order.sealed is not None:
         current = {feed.name: feed.version for feed in feeds}
         order.sealed.check(fluenzr=settings.fluenzr.base_url, syncs=current)
@@ -151,10 +152,11 @@ def _named(settings: Settings, names: tuple[str, ...]) -> list[SyncSettings]:
     return [sync for name, sync in settings.syncs.items() if not names or name in names]
 
 
-def feed_of(settings: Settings, sync: SyncSettings) -> Feed:
+def feed_of(settings: Settings, sync: SyncSettings, clock: Clock) -> Feed:
     """One sync with its source and its compiled mapping, ready to be read."""
     source = settings.sources[sync.source]
-    connector = registry.load(source.connector)(source.validated, Context(folder=settings.folder))
+    context = Context(folder=settings.folder, clock=clock)
+    connector = registry.load(source.connector)(source.validated, context)
     mapping = compile_mapping(sync.rules())
     options = repr((source.connector, sorted(source.options.items())))
     version = hashlib.blake2b(f"{mapping.version}{options}".encode(), digest_size=16).hexdigest()

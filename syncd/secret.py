@@ -51,6 +51,27 @@ class Secret:
             raise ConfigError(f"The secret {self.reference} is missing or empty", hint=hint)
         return value.strip()
 
+    def replace(self, value: str) -> None:
+        """Write another value into the file of a `file:` reference, at once or not at all; for its owner only.
+
+        For refresh tokens, which some vendors replace at each use. Raises ConfigError.
+        """
+        path = self._path("file", self.reference.partition(":")[2])
+        part = path.with_name(f".{path.name}.new")
+        try:
+            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(handle, "w", encoding="utf-8") as file:  # noqa: PTH123  of a handle
+                file.write(value + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError as error:
+            raise ConfigError(
+                f"The secret {self.reference} was replaced by its vendor and cannot be written back",
+                why=f"{path}: {error.strerror}",
+                hint="Make the file and its folder writable for the user that runs syncd",
+            ) from None
+
     def _path(self, scheme: str, name: str) -> Path:
         if scheme == "file":
             return self.folder / Path(name).expanduser()

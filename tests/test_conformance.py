@@ -75,6 +75,9 @@ class Toy:
     def fields(self):
         return [SourceField(name) for name in ("id", "email", "name")]
 
+    def preset(self):
+        return None
+
     def token(self):
         return repr([row for _, row in self.crm.rows.values()]) + "."
 

@@ -56,7 +56,8 @@ CONNECTOR_MAY_FROM_SYNCD = {
 ONLY_IN = {  # module -> patterns of the files that may import it
     "sqlite3": {"syncd/state/*"},
     "sqlite_utils": {"syncd/state/*", "syncd/migrations.py"},
-    "httpx": {"syncd/http.py"},
+    "httpx": {"syncd/http/client.py"},
+    "stamina": {"syncd/http/api.py"},
     "concurrent.futures": {"syncd/upload/pool.py"},
     "threading": {
         "syncd/cli/signals.py",

@@ -12,6 +12,7 @@ MARK_CHARS = max(map(len, Grade))
 ABILITIES = {
     "incremental": "reads only what changed since the last run",
     "tombstones": "tells what was deleted between full reads",
+    "archivals": "tells what was archived between full reads",
     "merges": "tells which records were merged",
     "token": "tells an unchanged source without reading it",
     "fields_known": "knows all its fields, so that a wrong name is found before a run",
@@ -104,8 +105,11 @@ def _abilities(abilities: Abilities) -> list[str]:
         words.insert(0, "reads everything in each run, so it always sees who left")
     if abilities.joins:
         words.append(f"brings along {', '.join(sorted(abilities.joins))}")
+    if abilities.memberships:
+        words.append(f"reads {', '.join(sorted(abilities.memberships))} whole each time")
     if abilities.opt_outs:
         words.append(f"usually holds opt-outs in {', '.join(abilities.opt_outs)}")
+    words += [text for text in (abilities.caps, abilities.sweep) if text]
     return words
 
 

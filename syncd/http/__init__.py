@@ -1,0 +1,56 @@
+"""HTTP for connectors, and the one client under everything: what two connectors need stands here, once.
+
+`client` sends one request with every limit set. `api` is a vendor's web API as a connector reads it: paced, retried, refreshed,
+redacted. `login` holds the ways to log in, `verdict` what an answer means, `paging` and `times` what pages and times look like.
+"""
+
+from syncd.http.api import Api, Reply, Vendor, path_of
+from syncd.http.client import Answer, HttpClient
+from syncd.http.login import Basic, Login, OAuth, Open, Token
+from syncd.http.options import BaseUrl
+from syncd.http.paging import HighWater, Trail, read_cursor, since_of, write_cursor
+from syncd.http.times import parse_time, rfc3339
+from syncd.http.verdict import (
+    Again,
+    Denied,
+    Exhausted,
+    Expired,
+    Good,
+    Pace,
+    Refused,
+    Verdict,
+    by_status,
+    retry_after_s,
+)
+
+__all__ = [
+    "Again",
+    "Answer",
+    "Api",
+    "BaseUrl",
+    "Basic",
+    "Denied",
+    "Exhausted",
+    "Expired",
+    "Good",
+    "HighWater",
+    "HttpClient",
+    "Login",
+    "OAuth",
+    "Open",
+    "Pace",
+    "Refused",
+    "Reply",
+    "Token",
+    "Trail",
+    "Vendor",
+    "Verdict",
+    "by_status",
+    "parse_time",
+    "path_of",
+    "read_cursor",
+    "retry_after_s",
+    "rfc3339",
+    "since_of",
+    "write_cursor",
+]
