@@ -109,6 +109,7 @@ class _Reading:
         self._state, self._sync, self._feed, self._watch = state, sync, feed, watch
         self._walk = Walk(state, sync)
         self._found = Read()
+        self._with_id = "_id" in feed.mapping.names or "record" in feed.mapping.names
 
     def take(self, cursor: str | None) -> Read:
         feed, found = self._feed, self._found
@@ -143,10 +144,12 @@ class _Reading:
         found.read += 1
         if found.read % PROGRESS_ROWS == 0:
             self._watch.advance(PROGRESS_ROWS)
-        fingerprint = mapping.fingerprint(record.fields)
-        key, outcome = record.key, None
+        key, fields, outcome = record.key, record.fields, None
+        if self._with_id and key:
+            fields = {**fields, "_id": key}
+        fingerprint = mapping.fingerprint(fields)
         if not key:
-            outcome = mapping.map(record.fields)
+            outcome = mapping.map(fields)
             key = outcome.email or ""
             if not key:
                 found.nameless += 1  # no key and no address: reported, never sent
@@ -156,7 +159,7 @@ class _Reading:
             found.add_same(known.skip)
             return
         self._walk.stage(
-            known, key, fingerprint, outcome or mapping.map(record.fields), record.place
+            known, key, fingerprint, outcome or mapping.map(fields), record.place
         )
         found.staged += 1
 

@@ -7,6 +7,7 @@ redacted. `login` holds the ways to log in, `verdict` what an answer means, `pag
 from syncd.http.api import Api, Reply, Vendor, path_of
 from syncd.http.client import Answer, HttpClient
 from syncd.http.login import Basic, Login, OAuth, Open, Token
+from syncd.http.lookup import Lookup
 from syncd.http.options import BaseUrl
 from syncd.http.paging import HighWater, Trail, read_cursor, since_of, write_cursor
 from syncd.http.times import parse_time, rfc3339
@@ -36,6 +37,7 @@ __all__ = [
     "HighWater",
     "HttpClient",
     "Login",
+    "Lookup",
     "OAuth",
     "Open",
     "Pace",

@@ -128,15 +128,28 @@ class Api:
     ) -> None:
         self._http.close()
 
-    def get(self, path: str, query: Query = (), *, headers: Mapping[str, str] | None = None) -> Any:
+    def get(
+        self,
+        path: str,
+        query: Query = (),
+        *,
+        headers: Mapping[str, str] | None = None,
+        needs: str = "",
+    ) -> Any:
         """The JSON of a GET; None where the answer has no body (204, 304)."""
-        return self.ask("GET", path, query=query, headers=headers).value
+        return self.ask("GET", path, query=query, headers=headers, needs=needs).value
 
     def post(
-        self, path: str, body: Any, query: Query = (), *, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: Any,
+        query: Query = (),
+        *,
+        headers: Mapping[str, str] | None = None,
+        needs: str = "",
     ) -> Any:
         """The JSON that a POST of this JSON gives: a search, never a change."""
-        return self.ask("POST", path, query=query, json=body, headers=headers).value
+        return self.ask("POST", path, query=query, json=body, headers=headers, needs=needs).value
 
     def ask(
         self,
@@ -147,12 +160,16 @@ class Api:
         json: Any = None,
         headers: Mapping[str, str] | None = None,
         plain: bool = False,
+        needs: str = "",
     ) -> Reply:
-        """One request until it is answered well. path: URL-encoded, with its first slash. plain: the body need not be JSON.
+        """One request until it is answered well.
+
+        path: URL-encoded, with its first slash. plain: the body need not be JSON. needs: what the login must be allowed, for the
+        error that says so ("the scope crm.lists.read").
 
         Raises SourceError: SourceDenied (login or rights), SourceRefused (the request), SourceExhausted (the day's requests).
         """
-        asked = _Asked(method, path, _encoded(query), json, dict(headers or {}), plain)
+        asked = _Asked(method, path, _encoded(query), json, dict(headers or {}), plain, needs)
         ends_s = self._clock.monotonic_s() + PAGE_S_MAX
         renewed, backed_off = False, 0
         try:
@@ -274,7 +291,8 @@ class Api:
         )  # fmt: skip
         usual = "Check the token: revoked, expired, or of another account?"
         if answer.status != 401:
-            usual = "Give the token's owner or app the right to read this"
+            wanted = asked.needs or "the right to read this"
+            usual = f"Give the token, or the user it belongs to, {wanted}"
         return SourceDenied(what, why=self._words(answer), hint=hint or usual)
 
     def _words(self, answer: Answer) -> str:
@@ -302,6 +320,7 @@ class _Asked:
     json: Any
     headers: dict[str, str]
     plain: bool
+    needs: str
 
 
 def path_of(url: str) -> tuple[str, str]:
