@@ -1,7 +1,8 @@
 """What `syncd check` and `syncd connectors` show: a line for each thing that was looked at, and what to do."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from syncd.check import Finding, Grade
 from syncd.connector import Abilities, Connector
@@ -16,6 +17,14 @@ ABILITIES = {
     "merges": "tells which records were merged",
     "token": "tells an unchanged source without reading it",
     "fields_known": "knows all its fields, so that a wrong name is found before a run",
+}
+TYPES = {
+    "str": "text",
+    "bool": "true or false",
+    "int": "whole number",
+    "float": "number",
+    "timedelta": "duration",
+    "Secret": "secret",
 }
 PROBED = {
     "put_custom_fields": "custom fields in an update of one contact",
@@ -115,20 +124,19 @@ def _abilities(abilities: Abilities) -> list[str]:
 
 def _type(annotation: Any) -> str:
     """The type in the words of the configuration."""
-    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    for long, short in (
-        ("syncd.secret.", ""),
-        ("typing.", ""),
-        ("pathlib.", ""),
-        (" | None", ""),
-        ("Secret", "secret"),
-        ("str", "text"),
-        ("bool", "true or false"),
-        ("float", "number"),
-        ("int", "whole number"),
-    ):
-        text = text.replace(long, short)
-    return text
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " | ".join(f'"{part}"' for part in parts)
+    if origin is Annotated:
+        return _type(parts[0])
+    if origin in {tuple, list}:
+        return f"list of {_type(parts[0])}"
+    if origin in {dict, Mapping}:
+        return "table"
+    if origin in {Union, UnionType}:
+        return " or ".join(_type(part) for part in parts if part is not NoneType)
+    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return TYPES.get(name, name)
 
 
 def _default(info: Any) -> str:
