@@ -23,7 +23,7 @@ from syncd.core.nearest import suggestion
 from syncd.errors import AccessDenied, ConfigError, FluenzrError, SourceError, StateBusy, StateError
 from syncd.fluenzr import FluenzR
 from syncd.fluenzr_types import Group
-from syncd.reading import ALWAYS_KNOWN, Feed, unknown_names
+from syncd.reading import ALWAYS_KNOWN, Feed, asking, unknown_names
 from syncd.state.store import hold, open_state
 
 KEY_SHAPE = re.compile(r"flz_sk_[A-Za-z0-9]{32}")  # [D]: another shape is only a warning
@@ -189,7 +189,9 @@ def _sources(settings: Settings) -> Iterator[Finding]:
             )
             continue
         try:
-            yield _ok(place, _connector(settings, name).check())
+            with asking(name):
+                found = _connector(settings, name).check()
+            yield _ok(place, found)
         except (SourceError, ConfigError) as error:
             yield _failed(place, error)
             continue
@@ -231,7 +233,8 @@ def _names(settings: Settings, name: str, sync: SyncSettings) -> Iterator[Findin
     abilities = feed.connector.ABILITIES
     try:
         if abilities.fields_known:
-            known = {field.name for field in feed.connector.fields()}
+            with asking(feed.settings.source):
+                known = {field.name for field in feed.connector.fields()}
             lacking = list(unknown_names(feed))
             for where, text in lacking:
                 hint = f"Write one of its fields: {', '.join(sorted(known)[:FIELDS_SHOWN_MAX])}"

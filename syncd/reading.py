@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import structlog
+
 from syncd.config import SyncSettings
 from syncd.connector import (
     Checkpoint,
@@ -20,8 +22,9 @@ from syncd.connector import (
 )
 from syncd.core.mapping import Mapping
 from syncd.core.nearest import suggestion
-from syncd.errors import ConfigError, SourceError
+from syncd.errors import ConfigError, SourceError, SyncdError
 from syncd.state.reads import (
+    GONE,
     DuplicateKey,
     Read,
     SyncRow,
@@ -32,6 +35,8 @@ from syncd.state.reads import (
 )
 from syncd.state.store import State
 from syncd.watch import Watch
+
+log = structlog.get_logger(__name__)
 
 PROGRESS_ROWS = 1000  # records between two steps of the progress bar
 ALWAYS_KNOWN = frozenset({"record", "_id"})  # names that every record has
@@ -52,12 +57,29 @@ class Feed:
         return self.settings.name
 
 
+@contextlib.contextmanager
+def asking(source: str) -> Iterator[None]:
+    """Around every call of a connector: what it raises beside our own errors is its mistake, and fails its source alone."""
+    try:
+        yield
+    except SyncdError:
+        raise
+    except Exception as error:
+        log.debug("source.broken", source=source, exc_info=True)
+        raise SourceError(
+            f"The source {source!r} could not be read: {type(error).__name__} in its connector",
+            why="This is a mistake in the connector, or an answer that it does not expect",
+            hint="Run it again with `syncd --debug`, which shows the place, and tell the connector's author",
+        ) from error
+
+
 def unknown_names(feed: Feed) -> Iterator[tuple[str, str]]:
     """(place, what is wrong) of each use of a name that the source lacks, where the source can tell. Raises SourceError."""
     abilities = feed.connector.ABILITIES
     if not abilities.fields_known:
         return
-    fields = {field.name for field in feed.connector.fields()} | abilities.joins
+    with asking(feed.settings.source):
+        fields = {field.name for field in feed.connector.fields()} | abilities.joins
     known = fields | ALWAYS_KNOWN
     for use in feed.mapping.uses:
         if use.names and not known.intersection(use.names):
@@ -83,7 +105,8 @@ def read(state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, wat
     with contextlib.suppress(SourceError):  # the read itself says it, after what it can still give
         check_names(feed)
     same_version = sync.version == feed.version
-    token = feed.connector.token() if feed.connector.ABILITIES.token else None
+    with asking(feed.settings.source):
+        token = feed.connector.token() if feed.connector.ABILITIES.token else None
     if token is not None and token == sync.token and same_version and not full:
         return tally_all_same(state, sync)
     due_full = sync.full_at is None or now_s - sync.full_at >= feed.settings.full_every_s
@@ -102,6 +125,11 @@ def read(state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, wat
     return found
 
 
+def _guarded(events: Iterator[Event], source: str) -> Iterator[Event]:
+    with asking(source):
+        yield from events
+
+
 class _Reading:
     """The events of one read, one after the other."""
 
@@ -118,7 +146,7 @@ class _Reading:
         fields = None if "record" in names else names
         events = feed.connector.read(Request(cursor=cursor, fields=fields))
         try:
-            for event in events:
+            for event in _guarded(events, feed.settings.source):
                 if type(event) is Record:  # the hot path first
                     self._record(event)
                 else:
@@ -155,13 +183,10 @@ class _Reading:
                 found.nameless += 1  # no key and no address: reported, never sent
                 return
         known = self._walk.find(key, record.place)
-        if known is not None and known.fingerprint == fingerprint and known.skip != "gone":
+        if known is not None and known.fingerprint == fingerprint and known.skip != GONE:
             found.add_same(known.skip)
             return
-        self._walk.stage(
-            known, key, fingerprint, outcome or mapping.map(fields), record.place
-        )
-        found.staged += 1
+        self._walk.stage(known, key, fingerprint, outcome or mapping.map(fields), record.place)
 
     def _other(self, event: Event) -> None:
         match event:
@@ -169,14 +194,22 @@ class _Reading:
                 self._found.cursor = cursor
             case Resync(reason):
                 self._found.full, self._found.resync = True, reason
-            case Tombstone(key) | Merged(loser=key):
-                known = self._walk.find(key, "")
-                if known is not None:
-                    self._walk.mark_gone([known.rowno])
+            case Tombstone(key):
+                self._gone(key)
+            case Merged(loser, winner):
+                self._gone(loser)
+                self._walk.note_merge(loser, winner)
             case _:
                 raise SourceError(
                     f"The connector of {self._feed.name!r} yielded {type(event).__name__}"
                 )
+
+    def _gone(self, key: str) -> None:
+        lost = self._walk.lose(key)
+        if lost.staged or lost.same:
+            self._found.read -= 1
+        if lost.same:
+            self._found.add_same(lost.skip, -1)
 
     def _with_first_place(self, error: DuplicateKey, fields: frozenset[str] | None) -> DuplicateKey:
         """Where the key stood first is known only for staged records; else the source is asked once more."""

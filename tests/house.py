@@ -87,11 +87,12 @@ class House:
         guard: Mapping[str, Any] | None = None,
         fluenzr: Mapping[str, Any] | None = None,
         syncs: Mapping[str, Mapping[str, Any]] | None = None,
+        source: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         """Write the configuration: one sync `people` with these options, or several named ones.
 
-        Each sync reads the CSV file of its own name, by the key `id`.
+        Each sync reads the CSV file of its own name, by the key `id`; or, with `source`, all read that one.
         """
         tables = dict(syncs) if syncs is not None else {"people": options}
         assert not (syncs and options)
@@ -103,7 +104,8 @@ class House:
             },
             "guard": dict(guard or {}),
             "source": {
-                name: {"connector": "csv", "path": f"{name}.csv", "key": "id"} for name in tables
+                name: dict(source or {"connector": "csv", "path": f"{name}.csv", "key": "id"})
+                for name in tables
             },
             "sync": {
                 name: {"source": name, "fields": FIELDS, **table} for name, table in tables.items()

@@ -695,3 +695,22 @@ def test_group_that_becomes_dynamic(house: House) -> None:
     house.write(row(1, ANN, first="Ann"), row(2, BOB), row(3, CAT))
     assert house.sync().status is Status.HELD
     assert house.members("All") == {ANN, BOB}
+
+
+def test_an_address_change_waits_for_a_contact_that_cannot_be_read(house: House) -> None:
+    """FluenzR refused the change once; nobody may be overwritten unseen when it is tried again."""
+    house.configure()
+    house.write(row(1, ANN))
+    house.sync()
+    house.account.refuse("ann.lee@example.com")
+    house.write(row(1, "ann.lee@example.com"))
+    house.sync()
+    house.account.accept("ann.lee@example.com")
+    house.later(hours=20)
+    house.fault(Broken(status=503, applied=False), "GET", ID, times=5)
+    before = len(house.writes())
+    house.sync()
+    assert house.writes()[before:] == []
+    house.later(days=2)
+    house.sync()
+    assert house.everybody() == {"ann.lee@example.com"}

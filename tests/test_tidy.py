@@ -56,7 +56,7 @@ CONNECTOR_MAY_FROM_SYNCD = {
 ONLY_IN = {  # module -> patterns of the files that may import it
     "sqlite3": {"syncd/state/*"},
     "sqlite_utils": {"syncd/state/*", "syncd/migrations.py"},
-    "httpx": {"syncd/http/client.py"},
+    "httpx": {"syncd/http/*"},
     "stamina": {"syncd/http/api.py"},
     "concurrent.futures": {"syncd/upload/pool.py"},
     "threading": {

@@ -58,6 +58,7 @@ def apply_opt_outs(state: State, sync: SyncRow) -> int:
 
     Done before and apart from the promotion: no guard, and no failure of the read, holds it up.
     """
+    _carry_over_merges(state, sync)
     new = 0
     rows = state.db.execute(
         "SELECT s.key,s.email,r.cid FROM scratch.stage s LEFT JOIN record r ON r.sync=? AND r.key=s.key"
@@ -79,6 +80,23 @@ def apply_opt_outs(state: State, sync: SyncRow) -> int:
                 email, sync.sync,
             )  # fmt: skip
     return new
+
+
+def _carry_over_merges(state: State, sync: SyncRow) -> None:
+    """Whoever was merged into another record takes along what holds for it: an opt-out is one of the person, not of the record."""
+    rows = state.rows(
+        "SELECT m.loser,m.winner,c.email,w.cid FROM scratch.merged m"
+        " LEFT JOIN record l ON l.sync=?1 AND l.key=m.loser LEFT JOIN contact c ON c.cid=l.cid"
+        " LEFT JOIN record w ON w.sync=?1 AND w.key=m.winner",
+        sync.sync,
+    )
+    for loser, winner, email, cid in rows:
+        target = state.record_key(sync.sync, winner)
+        ledger.copy(state, state.record_key(sync.sync, loser), target)
+        if email is not None:
+            ledger.copy(state, state.address_key(email), target)
+        if cid is not None:
+            state.write("UPDATE contact SET touch=1 WHERE cid=?", cid)
 
 
 def promote(state: State, sync: SyncRow) -> Promoted:

@@ -64,9 +64,11 @@ CREATE TABLE IF NOT EXISTS scratch.stage(
   data TEXT, skip TEXT, note TEXT, place TEXT NOT NULL,
   same INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS scratch.gone(rowno INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS scratch.merged(loser TEXT NOT NULL, winner TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS scratch.entered(rowno INTEGER);
 DELETE FROM scratch.stage;
 DELETE FROM scratch.gone;
+DELETE FROM scratch.merged;
 DELETE FROM scratch.entered
 """
 
@@ -84,6 +86,15 @@ class Known:
     rowno: int
     fingerprint: bytes
     skip: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What a read had said so far of a record that is gone: it was staged; or it was the same as before, which was `skip`."""
+
+    staged: bool
+    same: bool = False
+    skip: str | None = None
 
 
 class Walk:
@@ -177,6 +188,25 @@ class Walk:
             "INSERT OR IGNORE INTO scratch.gone VALUES(?)", ((n,) for n in rownos)
         )
 
+    def lose(self, key: str) -> "Lost":
+        """The source says that this record is gone, perhaps after it was given in the same read: the later word counts."""
+        self.flush()
+        staged = self._state.write("DELETE FROM scratch.stage WHERE key=?", key) > 0
+        row = self._state.one(
+            "SELECT rowno,skip FROM record WHERE sync=? AND key=?", self._sync.sync, key
+        )
+        if row is None or row["skip"] == GONE:
+            return Lost(staged=staged)
+        given = self.was_seen(row["rowno"])
+        at = row["rowno"] - self._base
+        self._seen[at >> 3] |= 1 << (at & 7)
+        first = self._state.write("INSERT OR IGNORE INTO scratch.gone VALUES(?)", row["rowno"]) > 0
+        return Lost(staged=staged, same=given and first and not staged, skip=row["skip"])
+
+    def note_merge(self, loser: str, winner: str) -> None:
+        """Note that what holds for one record holds for the other too."""
+        self._state.db.execute("INSERT INTO scratch.merged VALUES(?,?)", (loser, winner))
+
     def unseen(self) -> Iterator[int]:
         """Rows that a complete full read has not given, and that were not gone before."""
         for (rowno,) in self._state.db.execute(
@@ -214,14 +244,13 @@ def dump(wanted: Wanted) -> str:
 
 @dataclass(slots=True)
 class Read:
-    """What one read found. `staged` counts new and changed records; the rest of `read` is unchanged, by what it was."""
+    """What one read found: new and changed records are on the stage, the rest of `read` is unchanged, by what it was."""
 
     read: int = 0
     full: bool = True
     same: int = 0  # unchanged and wanted
     same_skipped: dict[str, int] | None = None  # unchanged and not wanted: reason -> records
     nameless: int = 0  # no key and no address: cannot be kept apart from others
-    staged: int = 0
     staged_skipped: dict[str | None, int] = field(default_factory=dict)  # staged, by why not wanted
     gone: int = 0
     gone_skipped: dict[str | None, int] = field(default_factory=dict)  # gone, by what they were
@@ -231,13 +260,13 @@ class Read:
     unchanged_source: bool = False
     resync: str | None = None
 
-    def add_same(self, skip: str | None) -> None:
-        """Count an unchanged record."""
+    def add_same(self, skip: str | None, count: int = 1) -> None:
+        """Count an unchanged record; count -1: it is none after all."""
         if skip is None:
-            self.same += 1
+            self.same += count
         else:
             counts = self.same_skipped = self.same_skipped or {}
-            counts[skip] = counts.get(skip, 0) + 1
+            counts[skip] = counts.get(skip, 0) + count
 
 
 def tally_all_same(state: State, sync: SyncRow) -> Read:

@@ -286,7 +286,10 @@ def open_state(path: Path, *, rehearsal: bool = False, rebuild: bool = False) ->
         with explained(path):
             erase.take_over(state)  # whoever was forgotten is not known again by a backup
         erase.leave_no_trace(state)
-        with _marked(state) if not (rehearsal or rebuild) else contextlib.nullcontext():
+        with (
+            explained(path),  # also what stands outside a transaction: scratch tables, queries
+            _marked(state) if not (rehearsal or rebuild) else contextlib.nullcontext(),
+        ):
             yield state
     finally:
         state.close()

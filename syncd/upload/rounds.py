@@ -131,8 +131,9 @@ def _due(session: Session, which: Filter) -> Iterator[tuple[Person, Work]]:
 
 
 def _moves(session: Session) -> Iterator[Job]:
+    """Address changes, of people who were read in this run: whoever could not be read waits."""
     for person, todo in _due(session, queue.MOVING):
-        if todo.move_to:
+        if todo.move_to and _fresh(session, person.cid):
             yield by_id.move(session, person)
 
 
