@@ -208,7 +208,7 @@ class _Undoing:
         session, person = self.session, self.session.person(past.cid)
         if person is None or person.state != "ok" or past.deed.deleted:
             return
-        past.before = person.sent
+        past.before = person
         seen = listed.find(self.state, person.email)
         same = seen is not None and person.rid in (None, seen.shown.rid)
         if seen is not None and same and not queue.is_in_flight(self.state, past.cid):
@@ -233,10 +233,10 @@ class _Undoing:
             words = "could not be read just now: run the same command again"
             self._tell(NotUndone(past.deed.email, Reason.UNREADABLE, words))
             return
-        if person is not None and past.before is not None:
+        before = past.before
+        if person is not None and before is not None and _same_contact(before, person):
             # Reading somebody is no reason to overwrite what hands have changed: drift is left alone, here too.
-            kept = without_drift(person, past.before)
-            contacts.note_sent(state, cid, kept)
+            contacts.note_sent(state, cid, without_drift(person, before.sent))
         reason = hindrance(person, past.deed, session.groups.kinds)
         if reason is not None:
             self._tell(NotUndone(past.deed.email, reason, WHAT[reason]))
@@ -364,3 +364,10 @@ def _name(one: Exemption, groups: Mapping[int, str]) -> str:
 def _chunks(pasts: Iterator[Past]) -> Iterator[list[Past]]:
     while some := list(islice(pasts, CHUNK_PEOPLE)):
         yield some
+
+
+def _same_contact(before: Person, now: Person) -> bool:
+    """Whether FluenzR still has the contact that it had: not one that somebody made anew under the same address."""
+    if before.rid is None:
+        return before.origin == now.origin  # its id was never known; adopted now: it is another one
+    return before.rid == now.rid

@@ -525,3 +525,20 @@ def test_all_undone_is_0_and_no_answer_is_1(shell: Shell) -> None:
     assert "Not finished: " in failed.out
     assert "Next: syncd undo 2" in failed.out
     assert shell("undo", "2", "--yes", "--json").code == 0
+
+
+def test_a_contact_that_was_made_anew_by_hand_does_not_count_as_the_old_one(house: House) -> None:
+    """What was sent to the contact that somebody deleted was not sent to the one that stands in its place now."""
+    house.configure(groups=["Customers"], tags=["crm"])
+    house.write(row(1, "ann@example.com", first="Ann"))
+    number = house.sync().run
+    house.later(hours=1)
+    house.account.remove("ann@example.com")
+    house.account.add_contact("ann@example.com", firstName="orig")
+    house.later(hours=1)
+    undo(house, number)
+    house.later(days=2)
+    house.sync()
+    house.later(days=2)
+    house.sync()
+    assert house.account.contact("ann@example.com")["firstName"] == "Ann"

@@ -351,6 +351,12 @@ def _prepare(db: sqlite3.Connection, path: Path, *, in_memory: bool) -> None:
     db.execute("PRAGMA scratch.synchronous=OFF")
 
 
+def _has_salt(db: sqlite3.Connection) -> bool:
+    """Whether the very first start has come to its end: the salt is the last that it writes."""
+    found = db.execute("SELECT 1 FROM sqlite_master WHERE type='table' AND name='meta'").fetchone()
+    return bool(found and db.execute("SELECT 1 FROM meta WHERE k='salt'").fetchone())
+
+
 def _is_empty(db: sqlite3.Connection, path: Path) -> bool:
     """Whether it has no tables yet. Refuses a database that is not ours, or that a newer version has written."""
     tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
@@ -404,7 +410,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
         db = sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True, isolation_level=None)
         db.row_factory = sqlite3.Row
         try:
-            empty = _is_empty(db, path)
+            empty = _is_empty(db, path) or not _has_salt(db)
         except BaseException:
             db.close()
             raise

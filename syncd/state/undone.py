@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from syncd.core.person import EMPTY, Payload, load
+from syncd.core.person import EMPTY, Person, load
 from syncd.core.undo import CUSTOM, Deed, Exemption, Part
 from syncd.state.store import Connection, State
 
@@ -120,7 +120,7 @@ class Past:
     deed: Deed = field(default_factory=Deed)
     later: dict[int, set[str]] = field(default_factory=dict)
     joined: list[str] = field(default_factory=list)
-    before: Payload | None = None  # what FluenzR was known to have, before it was read for this
+    before: Person | None = None  # as FluenzR was known to have it, before it was read for this
 
 
 def pasts(state: State, runs: Sequence[int], *, names: Mapping[int, str]) -> Iterator[Past]:
