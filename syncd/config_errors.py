@@ -75,6 +75,7 @@ def join(*parts: str | int) -> str:
         if isinstance(part, int):
             place += f"[{part}]"
         else:
+            part = re.sub(r"flz_sk_\w+", "flz_sk_***", part)  # a key where a name should be
             key = part if _BARE.fullmatch(part) else f'"{part}"'
             place += f".{key}" if place else key
     return place

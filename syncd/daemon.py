@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from traceback import extract_tb
 from typing import NoReturn
 from zoneinfo import ZoneInfo
 
@@ -48,6 +49,7 @@ STOP_S_MAX = 3.0  # for the request under way; below what any supervisor grants 
 LATE_S_MAX = 60.0  # a scheduler that is later than this does not work any more
 WHOLE_S = 86400.0  # where deletes wait, a run of all syncs is made this often
 FEED_S = 1.0  # the watchdog hears of progress at most this often
+BUG_FRAMES = 8  # the last places of a bug, in the log
 RETRY_JOB = "again:"  # the prefix of the one-off jobs; no name of a sync has a colon
 
 # The events of its log.
@@ -208,9 +210,16 @@ class Daemon:
                 # One source lost a column: that must not keep the other syncs, opt-outs least of all.
                 for name in names:
                     self._run(settings, (name,))
-        except Exception:
-            # A bug of ours in one run must not end the other syncs.
-            log.exception(ERROR_UNEXPECTED, syncs=list(names), error="this is our bug")
+        except Exception as problem:
+            # A bug of ours in one run must not end the other syncs. Its words may name somebody.
+            where = [
+                f"{Path(f.filename).name}:{f.lineno}" for f in extract_tb(problem.__traceback__)
+            ]
+            log.error(  # noqa: TRY400
+                ERROR_UNEXPECTED, syncs=list(names), error="this is our bug",
+                kind=type(problem).__name__, where=where[-BUG_FRAMES:],
+            )  # fmt: skip
+            log.debug(ERROR_UNEXPECTED, syncs=list(names), exc_info=problem)
         else:
             if len(names) == len(settings.syncs):
                 self._whole_s = self._clock.now_s()

@@ -3,6 +3,8 @@
 What cannot be done now (FluenzR does not answer, the process dies) is finished by the next run; the address is never created again.
 """
 
+import re
+
 from syncd.clock import Clock
 from syncd.config import Settings
 from syncd.errors import FluenzrError
@@ -41,7 +43,9 @@ def forget(
                 "The state could not be written anew, so that traces may stand in its free space:"
                 " is the disk full, or does another program read it? The next run tries again"
             )
-        return [problem.replace(email, "[address]") for problem in problems]
+        # FluenzR's words may hold it in another case.
+        named = re.compile(re.escape(email), re.IGNORECASE)
+        return [named.sub("[address]", problem) for problem in problems]
 
 
 def _delete(

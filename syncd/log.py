@@ -103,6 +103,11 @@ def redactor(secrets: Iterable[str]) -> Processor:
     return redact
 
 
+def without_addresses(text: str) -> str:
+    """For what is said beside the log."""
+    return _ADDRESS.sub(ADDRESS, text)
+
+
 def _parts(secret: str) -> Iterator[str]:
     """The secret, and of a URL its password too, which a driver may show alone."""
     yield secret

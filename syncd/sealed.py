@@ -53,7 +53,9 @@ class Writer:
         self.count = 0
         _refuse_to_replace(path)
         with _explained(path):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            # A new file: one that lies there (of a killed process, or somebody's trap) may be open to others.
+            self._part.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             self._file = os.fdopen(os.open(self._part, flags, 0o600), "wb")
             self._file.write(head.dump() + b"\n")
 

@@ -5,6 +5,7 @@ no secret (`status`, `history`, `why`) run without it, and nothing that is print
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from syncd.errors import ConfigError
 
+ITSELF = re.compile(r"flz_sk_\w{20}|pat-[a-z0-9]+-[0-9a-f-]{20,}|eyJ[\w-]{8,}\.")  # keys, and no names
 SCHEMES = ("env", "file", "credential")
 SECRET_BYTES_MAX = 64 * 1024  # a key or a password; anything larger is the wrong file
 
@@ -101,6 +103,11 @@ class Secret:
             and value.partition(":")[0] in SCHEMES
             and value.partition(":")[2]
         ):
+            if ITSELF.search(value):
+                raise PydanticCustomError(
+                    "secret_reference",
+                    "the name of a secret is expected behind env:, file: or credential:, not the secret itself",
+                )
             folder = (info.context or {}).get("folder")
             return cls(value, folder=folder)
         raise PydanticCustomError(

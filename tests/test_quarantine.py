@@ -7,6 +7,7 @@ from shell import Shell, shell_fixture  # noqa: F401 - a fixture
 from syncd.core.result import Status
 from syncd.errors import UsageError
 from syncd.sandbox.faults import Drop
+from syncd.sandbox.faults import Status as Broken
 from syncd.state import quarantine, story
 from syncd.state.quarantine import Stuck
 from syncd.state.store import change
@@ -149,6 +150,24 @@ def test_dropped_change_does_not_hold_back_an_opt_out_or_a_removal(house: House)
     house.write(row(1, ANN, first="A", out="yes"))
     assert house.sync().status is Status.OK
     assert house.members("All") == set()
+
+
+def test_opt_out_cannot_be_given_up(house: House) -> None:
+    house.configure(groups=["All"], opted_out="out")
+    house.write(row(1, ANN, out="no"), row(2, BOB, out="no"))
+    house.sync()
+    house.fault(Broken(status=500, applied=False), "DELETE|PUT|POST", "/(contacts|groups)/.*")
+    house.write(row(1, ANN, out="yes"), row(2, BOB, out="no"))
+    for _ in range(3):
+        house.sync()
+        house.later(minutes=30)
+    assert [one.email for one in stuck(house)] == [ANN]
+    with pytest.raises(UsageError, match=f"{ANN} opted out"):
+        drop(house, ANN)
+    house.faults.clear()
+    assert retry(house, ANN) == 1
+    house.sync()
+    assert house.members("All") == {BOB}
 
 
 def test_retry_takes_a_dropped_change_up_again(house: House) -> None:

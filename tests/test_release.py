@@ -8,6 +8,7 @@ from shell import Shell, shell_fixture  # noqa: F401 - a fixture
 
 from syncd.core.result import Status
 from syncd.errors import UsageError
+from syncd.state import reads
 from syncd.state import release as ledger
 from syncd.state.release import Released
 from syncd.state.store import State, change
@@ -101,7 +102,8 @@ def test_missing_when_the_state_was_rebuilt(house: House) -> None:
     house.write(row(1, ANN))
 
     def bar(state: State) -> None:
-        for key in (state.address_key(ANN), state.record_key(1, "1")):
+        sync = reads.sync_row(state, "people").sync
+        for key in (state.address_key(ANN), state.record_key(sync, "1")):
             for what in "?*":
                 state.write("INSERT INTO never VALUES(?,?,NULL,1)", key, what)
 
@@ -194,7 +196,7 @@ def test_opt_out_of_fluenzr_is_not_ours_to_end(house: House, status: str) -> Non
 
 
 def test_deleted_by_hand_after_an_opt_out_is_not_created(house: House) -> None:
-    """Released is the deletion only."""
+    """Nothing ends while an opt-out stays: that she was there is a reason to believe it."""
     deleted_by_hand(house)
     house.account.add_contact(ANN, status="unsubscribed")
     house.sync()
@@ -202,9 +204,37 @@ def test_deleted_by_hand_after_an_opt_out_is_not_created(house: House) -> None:
     house.later(days=2)
     house.sync()
     (released,) = release(house, ANN)
-    assert (released.ended, released.kept) == (frozenset("x"), "fluenzr")
+    assert (released.ended, released.kept) == (frozenset(), "fluenzr")
     house.sync()
     assert house.everybody() == {BOB}
+    assert "x" in marks(house)
+
+
+def test_opt_out_of_both_stays_where_fluenzr_cannot_show_it_any_more(house: House) -> None:
+    """Unsubscribed in FluenzR, deleted there, out in the source as well: the source alone cannot take that back."""
+    house.configure(groups=["All"], opted_out="out")
+    house.write(row(1, ANN, out="no"), row(2, BOB, out="no"))
+    house.sync()
+    house.account.opt_out(ANN)
+    house.sync()
+    house.account.remove(ANN)
+    house.later(days=2)
+    for out in ("yes", "yes", "no"):
+        house.write(row(1, ANN, first=out, out=out), row(2, BOB, out="no"))
+        house.sync()
+    for _ in range(2):  # not by asking twice, either
+        (released,) = release(house, ANN)
+        assert (released.ended, released.kept) == (frozenset(), "fluenzr")
+        house.sync()
+        assert house.everybody() == {BOB}
+    house.account.add_contact(
+        ANN
+    )  # a hand has put her back: FluenzR shows that she has not opted out
+    house.later(days=2)
+    house.sync()
+    assert release(house, ANN)[0].kept == ""
+    house.sync()
+    assert house.account.groups_of(ANN) == {"All"}
 
 
 def test_unknown_address_releases_nobody(house: House) -> None:

@@ -278,6 +278,17 @@ def test_the_file_is_its_owners_only_and_says_everything_in_words(house: House) 
     assert found == {"config.toml", "friday.plan", "people.csv", "syncd.db.lock"}
 
 
+def test_the_file_is_its_owners_only_whatever_lay_there(house: House) -> None:
+    """What a killed process left, or a trap in a folder of everybody, is not written into."""
+    trap = house.folder / "friday.plan.part"
+    trap.touch(0o666)
+    trap.chmod(0o666)
+    with trap.open("rb") as theirs:
+        house.write(ANN)
+        assert seal(house).path.stat().st_mode & 0o777 == 0o600
+        assert theirs.read() == b""
+
+
 def _without_rows(house: House) -> Path:
     def cut(lines: list[bytes]) -> list[bytes]:
         return [lines[0], b'{"rows":0}\n']

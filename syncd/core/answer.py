@@ -31,6 +31,7 @@ MASK = "flz_sk_***"
 
 DENIED = frozenset({401, 402, 403, 407})  # the account, not this contact: others fare no better
 LOST = frozenset({408, 425})  # 4xx by number only: the request did not come through
+QUOTES = re.compile(r"[@{]")
 CHECK_BASE_URL = "Check fluenzr.base_url"
 
 
@@ -103,6 +104,8 @@ def failure(
         )
     why = words or content.why
     if status in DENIED:
+        if QUOTES.search(words):
+            why = code  # a denial is about the account: what quotes a request may name people
         return _denied(question, status, code, why, named=envelope.get("success") is False)
     if status >= 500 or status < 200 or status in LOST:
         return _broken(question, status, code, why, named=envelope.get("success") is False)
@@ -124,9 +127,10 @@ def clean(text: str, secret: str = "") -> str:
     """Somebody else's words, fit for a line of ours: no control characters, no key, not long."""
     text = text[: WORDS_CHARACTERS_MAX * 10]  # a message can be as large as a body
     printable = "".join(" " if unicodedata.category(one)[0] in "CZ" else one for one in text)
-    line = KEY.sub(MASK, " ".join(printable.split()))
-    if secret:
+    line = " ".join(printable.split())
+    if secret:  # before its shape: a key may hold other signs than most
         line = line.replace(secret, MASK)
+    line = KEY.sub(MASK, line)
     if len(line) > WORDS_CHARACTERS_MAX:
         return line[: WORDS_CHARACTERS_MAX - 1] + "…"
     return line

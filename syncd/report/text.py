@@ -97,12 +97,15 @@ def error(problem: SyncdError) -> None:
 def failures(found: Iterable[tuple[str, str | None]], *, json: bool) -> None:
     """(sync, its error or None): the errors, beside an answer that may go to a file or a program.
 
-    Not on a terminal that shows the answer in words, and so has them already.
+    Not on a terminal that shows the answer in words, and so has them already. Elsewhere stderr is a log: no address stands in it.
     """
+    from syncd.log import without_addresses
+
     if json or not sys.stdout.isatty():
         for sync, problem in found:
             if problem:
-                talk(f"{style('error:', 'red', stream=sys.stderr)} {clean(sync)}: {clean(problem)}")
+                words = clean(without_addresses(problem))
+                talk(f"{style('error:', 'red', stream=sys.stderr)} {clean(sync)}: {words}")
 
 
 def bug(reference: str, problem: BaseException) -> None:

@@ -6,6 +6,7 @@ Nothing here imports the store: the store itself erases when it opens a state.
 """
 
 import contextlib
+import re
 import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -13,18 +14,24 @@ from typing import TYPE_CHECKING
 from syncd.errors import StateError
 from syncd.state import forgotten
 
+_ADDRESS = re.compile(
+    r"[^\s@<>\"'(),;:=\[\]{}]+@[^\s@<>\"'(),;:=\[\]{}]+\.[^\s@<>\"'(),;:=\[\]{}.]+"
+)
+
 if TYPE_CHECKING:
     from syncd.state.store import State
 
 TRACES = "traces"  # meta: rows were erased, and the file was not written anew since
+CUT = "…"  # where words that are too long end
+TOLD_CHARS_MIN = 3  # of an address that was cut; fewer tell nobody
 NAMED = "The words of this error are gone: they named somebody who was forgotten"
 
 KEYS = "CREATE TABLE IF NOT EXISTS scratch.erasing(k TEXT PRIMARY KEY, done INTEGER NOT NULL) WITHOUT ROWID"
 
-# The contact of the address; and one that is on its way to it, unless somebody else stays behind at its old address.
+# The contact of the address; and one that is on its way to it, unless a record of somebody else wants its old address, or hangs on it.
 MEANT = """
 SELECT c.cid, c.email FROM contact c WHERE c.email=?1 OR c.cid IN (SELECT cid FROM record WHERE email=?1)
-AND NOT EXISTS (SELECT 1 FROM record o WHERE o.email=c.email AND o.live=1)
+AND NOT EXISTS (SELECT 1 FROM record o WHERE o.live=1 AND (o.email=c.email OR o.cid=c.cid AND o.email IS NOT ?1))
 """
 
 IN_KEYS = "(SELECT k FROM scratch.erasing)"
@@ -149,12 +156,33 @@ def _purge_history(state: "State", cids: Iterable[int]) -> None:
 
 def _purge_words(state: "State", emails: Iterable[str]) -> None:
     """Errors of others and of runs may quote an address: FluenzR's words, or a key that stands twice in a source."""
-    for email in emails:
-        state.write("UPDATE contact SET err=NULL WHERE instr(lower(err),?)", email)
-        state.write(
-            "UPDATE run_sync SET error=?1,counts=json_set(counts,'$.error',?1) WHERE instr(lower(error),?2)",
-            NAMED, email,
-        )  # fmt: skip
+    folded = [email.casefold() for email in emails]
+    state.db.create_function("quotes", 1, lambda text: text is not None and _quotes(text, folded))
+    state.write("UPDATE contact SET err=NULL WHERE quotes(err)")
+    state.write(
+        "UPDATE run_sync SET error=?1,counts=json_set(counts,'$.error',?1) WHERE quotes(error)",
+        NAMED,
+    )
+
+
+def _quotes(text: str, emails: Iterable[str]) -> bool:
+    """Whether it names one of them; words that were cut (`core.answer.clean`) may end within an address."""
+    text = text.casefold()
+    ends = text.split(CUT)[:-1]
+    return any(
+        email in text
+        or any(end.endswith(email[:size]) for end in ends for size in range(TOLD_CHARS_MIN, len(email)))
+        for email in emails
+    )  # fmt: skip
+
+
+def unnamed(state: "State", words: str | None) -> str | None:
+    """Words that are about to be kept, none where they name somebody who was forgotten: a source may go on holding the address."""
+    for found in _ADDRESS.finditer(words or ""):
+        key = state.address_key(found[0].lower())
+        if state.value("SELECT 1 FROM never WHERE k=? AND what='#'", key) is not None:
+            return NAMED
+    return words
 
 
 def drop_erased(state: "State", cid: int) -> None:
@@ -226,8 +254,9 @@ def leave_no_trace(state: "State") -> bool:
         return True
     with contextlib.suppress(sqlite3.Error, StateError):
         state.db.execute("VACUUM main")
-        with state.tx():
-            state.write("DELETE FROM meta WHERE k=?", TRACES)
         busy: int = state.value("PRAGMA main.wal_checkpoint(TRUNCATE)")
-        return not busy
+        if not busy:  # else a reader still needs the old pages, and they stand in both files
+            with state.tx():
+                state.write("DELETE FROM meta WHERE k=?", TRACES)
+            return True
     return False

@@ -1,7 +1,7 @@
 """The quarantine: contacts that FluenzR refuses, and those that were put off after answers that left us in doubt.
 
 Their change is tried again after a back-off. `retry` ends the back-off; `drop` gives the change up: the contact stays as it
-is in FluenzR until its sources want something else of it.
+is in FluenzR until its sources want something else of it. An opt-out is never given up.
 """
 
 from collections.abc import Collection
@@ -74,9 +74,16 @@ def retry(state: State, emails: Collection[str]) -> int:
 def drop(state: State, emails: Collection[str]) -> int:
     """Give up the change that waits for these addresses (inside a transaction); how many.
 
-    Raises UsageError when one of them is not in quarantine, or in flight; then nothing is done.
+    Raises UsageError when one of them is not in quarantine, in flight, or to be taken out of everything; then nothing is done.
     """
     _refuse_others(state, emails, STUCK)
+    opted_out = _those(state, emails, "json_extract(want,'$.out')")
+    if opted_out:
+        raise UsageError(
+            f"A source says that {', '.join(opted_out)} opted out",
+            why="An opt-out is carried out, however often it fails: it cannot be given up",
+            hint="Nothing was dropped; try it at once: `syncd quarantine retry EMAIL`, then `syncd sync`",
+        )
     in_flight = _those(state, emails, "inflight IS NOT NULL")
     if in_flight:
         raise UsageError(

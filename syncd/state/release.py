@@ -2,7 +2,8 @@
 
 Deleted by hand (`x`) and absent when the state was rebuilt (`?`) end by the word of whoever releases. The source's opt-out (`-`) ends
 only where both sides agree by now: FluenzR shows no opt-out, and the source says that there is none. FluenzR's own
-opt-out (`!` alone) is not ours to end. Whoever is released joins no dynamic group (`*`).
+opt-out (`!` alone) is not ours to end; nor is one of both where FluenzR has nobody any more who could show it. While an opt-out
+stays, nothing else ends either: `x` and `?` say that FluenzR had the person. Whoever is released joins no dynamic group (`*`).
 """
 
 from dataclasses import dataclass, replace
@@ -76,9 +77,8 @@ def _facts(state: State, email: str) -> _Facts | None:
 
 
 def _release(state: State, email: str, facts: _Facts) -> Released:
-    ended, (kept, syncs) = facts.marks & ENDS, _latch(facts)
-    if facts.marks & LATCH and not kept:
-        ended |= facts.marks & LATCH
+    kept, syncs = _latch(facts)
+    ended = frozenset[str]() if kept else facts.marks & (ENDS | LATCH)
     contact = facts.contact
     if ended:
         for key in facts.keys:
@@ -100,9 +100,13 @@ def _latch(facts: _Facts) -> tuple[str, tuple[str, ...]]:
     """Why an opt-out stays, and which syncs say so; ("", ()) when there is none, or when it may end."""
     if not facts.marks & LATCH:
         return "", ()
-    status = None if facts.contact is None else facts.contact["status"]
+    contact = facts.contact
+    there = contact is not None and contact["state"] == "ok"
+    status = None if contact is None else contact["status"]
     if "-" not in facts.marks or status in OPTED_OUT_STATUSES:
         return "fluenzr", ()
+    if facts.marks & ENDS and not there:
+        return "fluenzr", ()  # it was there, and may have opted out there as well
     says = sorted({r["name"] for r in facts.records if r["skip"] in ("opted_out", "blocked")})
     if says:
         return "source", tuple(says)

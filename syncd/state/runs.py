@@ -7,6 +7,7 @@ import orjson
 
 from syncd.core.change import Change
 from syncd.core.result import SyncResult
+from syncd.state.erase import unnamed
 from syncd.state.store import State
 
 KEEP_S = 400 * 24 * 3600  # the history reaches back a little more than a year
@@ -19,7 +20,10 @@ def start_run(state: State, *, now_s: int, kind: str = "sync") -> int:
             f"DELETE FROM {table} WHERE run IN (SELECT run FROM run WHERE started_at<?)",
             now_s - KEEP_S,
         )
-    state.write("DELETE FROM run WHERE started_at<?", now_s - KEEP_S)
+    # The last one stays: numbers are never given again, for contacts remember the run that made them.
+    state.write(
+        "DELETE FROM run WHERE started_at<? AND run<(SELECT max(run) FROM run)", now_s - KEEP_S
+    )
     run = state.db.execute("INSERT INTO run(started_at,kind) VALUES(?,?)", (now_s, kind)).lastrowid
     assert run is not None
     return run
@@ -28,6 +32,7 @@ def start_run(state: State, *, now_s: int, kind: str = "sync") -> int:
 def end_run(state: State, run: int, results: Iterable[SyncResult], *, now_s: int) -> None:
     """The books of a run, kept (inside a transaction)."""
     for result in results:
+        result.error = unnamed(state, result.error)
         state.write(
             "INSERT OR REPLACE INTO run_sync VALUES(?,?,?,?,?,?)",
             run, result.sync, result.status.value, _json({**result.contract(), "skipped_by": result.skipped_by}),

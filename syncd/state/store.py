@@ -78,13 +78,16 @@ def _open_private(path: Path) -> int:
             hint="Correct [state] path, or make the folder for the user that runs syncd",
         ) from None
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StateError(
             f"{path} cannot be written",
             why=str(error.strerror),
             hint="Give the user that runs syncd a folder of its own for [state] path",
         ) from None
+    with contextlib.suppress(OSError):  # a copy that was put back may be open to others
+        os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 class State:
@@ -107,6 +110,7 @@ class State:
         self._outer = rehearsal or whole
         self.scratch, self.forgotten = beside(path, ".scratch"), beside(path, ".forgotten")
         self._depth = 0
+        self._names = dict[int, str]()  # of syncs, by their number
         db.create_function("ekey", 1, self.address_key, deterministic=True)
         db.create_function("rkey", 2, self.record_key, deterministic=True)
         if self._outer:
@@ -134,6 +138,7 @@ class State:
                 # A full disk may have rolled back already; then there is nothing left to undo.
                 if self.db.in_transaction:
                     self.db.execute(undo)
+                self._names.clear()  # a number that was given within it may be given again
                 raise
             finally:
                 self._depth = 0
@@ -165,10 +170,15 @@ class State:
         return None if email is None else "e:" + self._hash(email.encode())
 
     def record_key(self, sync: int | None, key: str | None) -> str | None:
-        """The ledger's key of a record; hashed too, since the key may be an address. None for no record."""
+        """The ledger's key of a record; hashed too, since the key may be an address. None for no record.
+
+        Made of the sync's name: it outlives the database in `.forgotten`, and a state that is built anew counts the syncs anew.
+        """
         if sync is None or key is None:
             return None
-        return "r:" + self._hash(b"%d:%s" % (sync, key.encode()))
+        if sync not in self._names:
+            self._names[sync] = _name_of(self.db, sync)
+        return "r:" + self._hash(_record_text(self._names[sync], key))
 
     def _hash(self, text: bytes) -> str:
         return hashlib.blake2b(text, key=self.salt, digest_size=16).hexdigest()
@@ -429,7 +439,15 @@ def address_key(db: sqlite3.Connection, email: str) -> str:
 
 def record_key(db: sqlite3.Connection, sync: int, key: str) -> str:
     """As State.record_key, for a connection that only reads."""
-    return _key(db, "r:", b"%d:%s" % (sync, key.encode()))
+    return _key(db, "r:", _record_text(_name_of(db, sync), key))
+
+
+def _name_of(db: sqlite3.Connection, sync: int) -> str:
+    return str(db.execute("SELECT name FROM sync WHERE sync=?", (sync,)).fetchone()[0])
+
+
+def _record_text(sync: str, key: str) -> bytes:
+    return b"%s\0%s" % (sync.encode(), key.encode())
 
 
 def _key(db: sqlite3.Connection, prefix: str, text: bytes) -> str:

@@ -1,6 +1,7 @@
 """What the steps of one run's upload share: the state, the client, the books, the time."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,7 @@ NOT_SENT = (AccessDenied, Throttled, Interrupted)
 
 
 log = structlog.get_logger(__name__)
+CODE = re.compile(r"[A-Z][A-Z_]+(?=:|$)")  # FluenzR's own, before its words
 CONTACT_QUARANTINED = "contact.quarantined"
 
 
@@ -223,7 +225,9 @@ class Session:
 
     def refuse(self, cid: int, words: str) -> None:
         """FluenzR has refused this contact in its own words (inside a transaction)."""
-        log.warning(CONTACT_QUARANTINED, contact=self.reference(cid), why=words)
+        contact, code = self.reference(cid), CODE.match(words)
+        log.warning(CONTACT_QUARANTINED, contact=contact, code=code[0] if code else None)
+        log.debug(CONTACT_QUARANTINED, contact=contact, why=words)  # they may name somebody
         put_off = contacts.bump(
             self.state, cid, words, now_s=self.now_s(), kinds=self.groups.kinds, refused=True
         )
