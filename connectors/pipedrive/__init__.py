@@ -1,0 +1,150 @@
+"""Pipedrive: persons with their organization, owner, labels and saved filters.
+
+A full read lists all persons in the order of their ids; an incremental one those that were updated within a fixed window, also by id, so
+that nothing moves between two pages. Deleted and merged persons are left out of the listing and told nowhere: the next full read
+finds them (a row that does come with `is_deleted` counts as deleted). A filter's members are read whole each time. A custom field stands
+under its key of 40 characters, as in Pipedrive's API; `syncd init` shows its name.
+
+Source: connectors reference, section 3 (Pipedrive). Limits: 20 requests in 2 s on the smallest plan, 10 tokens a page of 500 [S7][S9].
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from pydantic import model_validator
+
+from connectors.pipedrive.reading import ALWAYS, Reading, person_fields
+from connectors.pipedrive.vendor import (
+    ORGANIZATIONS,
+    PERSONS,
+    PIPEDRIVE,
+    READ_CONTACTS,
+    READ_USERS,
+    USERS,
+    rows_of,
+)
+from syncd.connector import Abilities, Context, Event, Options, Preset, Request, SourceField
+from syncd.errors import SourceDenied
+from syncd.http import Api, BaseUrl, Login, OAuth, Token
+from syncd.secret import Secret
+
+HOST = "https://api.pipedrive.com"
+TOKEN_URL = "https://oauth.pipedrive.com/oauth/token"  # noqa: S105  an address
+
+
+class PipedriveOptions(Options):
+    """token: an API token; or client_id, client_secret and refresh_token of an app.
+
+    emails: "all" makes a person of each further address too. filters: names of saved filters, whose members `_lists` tells; each costs a
+    listing of its members in every run.
+    """
+
+    token: Secret | None = None
+    client_id: str | None = None
+    client_secret: Secret | None = None
+    refresh_token: Secret | None = None
+    base_url: BaseUrl | None = None
+    token_url: BaseUrl = TOKEN_URL
+    emails: Literal["primary", "all"] = "primary"
+    filters: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_login(self) -> "PipedriveOptions":
+        missing = [self.client_id, self.client_secret, self.refresh_token].count(None)
+        if missing != (0 if self.token is None else 3):
+            raise ValueError("either token, or client_id, client_secret and refresh_token")
+        return self
+
+
+class PipedriveConnector:
+    """One Pipedrive account."""
+
+    OPTIONS: ClassVar[type[Options]] = PipedriveOptions
+    ABILITIES: ClassVar[Abilities] = Abilities(
+        incremental=True,
+        fields_known=True,
+        joins=frozenset({"_company", "_owner", "_email", "_phone", "_tags", "_lists"}),
+        memberships=frozenset({"_lists"}),
+        opt_outs=("marketing_status",),
+        caps="has a daily budget of tokens, 10 for 500 persons",
+        sweep="needs a full read for deleted and merged persons",
+    )
+    SUMMARY: ClassVar[str] = "Pipedrive: persons, with organization, owner, labels and filters"
+
+    def __init__(self, options: PipedriveOptions, context: Context) -> None:
+        self._options, self._clock = options, context.clock
+        self._login = _login(options, context)
+
+    def check(self) -> str:
+        """Ask for one of everything; what a mapping may use and this login may not read is named."""
+        with self._api() as api:
+            rows_of(api.get(PERSONS, {"limit": 1}, needs=READ_CONTACTS), PERSONS)
+            person_fields(api)
+            lacking = list(_lacking(api))
+        return ", ".join(["Pipedrive: persons can be read", *lacking])
+
+    def fields(self) -> list[SourceField]:
+        """What every person has, then the custom fields by their keys."""
+        with self._api() as api:
+            custom = person_fields(api)
+        return [
+            *(SourceField(name) for name in ALWAYS),
+            *(SourceField(one.key, one.name) for one in custom.values() if one.key not in ALWAYS),
+        ]
+
+    def preset(self) -> Preset:
+        """Pipedrive's standard fields. `marketing_status` comes with its Campaigns add-on only, so it is left to the user."""
+        return Preset(
+            fields={
+                "email": "_email",
+                "firstName": "first_name",
+                "lastName": "last_name",
+                "company": "_company.name",
+                "phone": "_phone",
+                "website": "_company.website",
+            }
+        )
+
+    def token(self) -> None:
+        """There is none: Pipedrive must be asked."""
+
+    def read(self, request: Request) -> Iterator[Event]:
+        """All persons, or those that were updated since the cursor."""
+        with self._api() as api:
+            yield from Reading(
+                api,
+                request,
+                all_emails=self._options.emails == "all",
+                filters=self._options.filters,
+            ).events()
+
+    def _api(self) -> Api:
+        base_url = self._options.base_url
+        if base_url is None and isinstance(self._login, OAuth):
+            self._login.headers()  # the first token tells the account's own host
+            base_url = str(self._login.granted.get("api_domain") or HOST)
+        return Api(base_url or HOST, PIPEDRIVE, self._login, self._clock)
+
+
+def _lacking(api: Api) -> Iterator[str]:
+    try:
+        api.get(ORGANIZATIONS, {"limit": 1})
+    except SourceDenied:
+        yield f"not _company: {READ_CONTACTS} does not cover organizations"
+    try:
+        api.get(USERS)
+    except SourceDenied:
+        yield f"not _owner: {READ_USERS} is missing"
+
+
+def _login(options: PipedriveOptions, context: Context) -> Login:
+    if options.token is not None:
+        return Token(options.token, header="x-api-token", prefix="")
+    if options.client_id is None or options.client_secret is None or options.refresh_token is None:
+        raise AssertionError("the options have one login or the other")
+    return OAuth(
+        options.token_url,
+        {"grant_type": "refresh_token", "refresh_token": options.refresh_token},
+        clock=context.clock,
+        basic=(options.client_id, options.client_secret),
+    )
