@@ -249,7 +249,7 @@ def _names(settings: Settings, name: str, sync: SyncSettings) -> Iterator[Findin
         return
     except SourceError:
         return  # said of the source already
-    columns = [column for column in abilities.opt_outs if column in known]
+    columns = [column for column in abilities.opt_outs if column in known | abilities.joins]
     if columns and sync.opted_out is None:
         yield Finding(
             f"sync.{name}.opted_out",

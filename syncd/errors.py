@@ -10,6 +10,7 @@ SyncdError                      what happened, why, what to do next; exit code 1
 |-- SourceError                 a read did not complete: it counts as no read; tried again next run; 1
 |   |-- SourceDenied            401, 403: the login is not taken, or may not read this
 |   |-- SourceRefused           another 4xx: the request is wrong for this vendor
+|   |-- SourceTooLarge          an answer is larger than we take: a connector may ask for less at a time
 |   `-- SourceExhausted         the vendor's requests of the day are used up
 |-- Interrupted                 SIGINT or SIGTERM; the run stops between two steps; 130
 |-- NoAnswer                    an HTTP request without a response; users of `syncd.http` make it theirs
@@ -91,6 +92,10 @@ class SourceRefused(SourceError):
     def __init__(self, what: str, *, status: int, why: str = "", hint: str = "") -> None:
         self.status = status
         super().__init__(what, why=why, hint=hint)
+
+
+class SourceTooLarge(SourceError):
+    """An answer of the source is larger than is taken at once."""
 
 
 class SourceExhausted(SourceError):

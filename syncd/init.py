@@ -10,7 +10,7 @@ import re
 import sys
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -19,7 +19,7 @@ import tomlkit
 from pydantic import ValidationError
 
 from syncd import registry
-from syncd.connector import Connector, Context, Options, SourceField
+from syncd.connector import Connector, Context, Options, Preset, SourceField
 from syncd.core.nearest import suggestion
 from syncd.core.schedule import ScheduleError, parse_schedule
 from syncd.errors import SyncdError, UsageError
@@ -65,6 +65,7 @@ KEYS = (
     "key",
 )
 SYNC = "customers"  # the name of the first sync: it is easily changed
+OFFERED_MAX = 40  # fields that are offered as comments: a CRM may have hundreds
 SCHEDULE = "every 15 minutes"
 NOTE_COLUMN = 44  # where the comments of the file begin
 BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key of TOML that needs no quotes
@@ -107,7 +108,8 @@ def suggest(fields: Iterable[SourceField]) -> dict[str, str]:
 def suggest_opt_out(fields: Iterable[SourceField], known: Iterable[str] = ()) -> str | None:
     """The field that most likely says that somebody opted out. known: what the connector itself names."""
     names = [one.name for one in fields]
-    named = [name for name in known if name in names]
+    # What a connector adds by itself begins with an underscore, and is no field of the source.
+    named = [name for name in known if name in names or name.startswith("_")]
     named += [name for name in names if _plain(name) in OPT_OUTS]
     named += [name for name in names if any(word in _plain(name) for word in OPT_OUT_WORDS)]
     return next(iter(named), None)
@@ -183,20 +185,32 @@ def draft(wish: Wish, *, folder: Path) -> Draft:
             notes.append(f'key = "{key}" identifies a row: it must never change or be used again')
         else:
             notes.append("No column identifies a row: a changed address will be another person")
-    mapping = dict(wish.fields if wish.fields is not None else suggest(fields))
+    preset = _preset(kind, options, folder)
+    suggested = preset.fields if preset else suggest(fields)
+    mapping = dict[str, Any](suggested if wish.fields is None else wish.fields)
     if "email" not in mapping:
         mapping = {"email": "email", **mapping}
         if fields:
             notes.append(
                 "No field looks like an e-mail address: set email in [sync.customers.fields]"
             )
-    opted_out = suggest_opt_out(fields, kind.ABILITIES.opt_outs)
-    if opted_out:
-        notes.append(f"{opted_out!r} looks like an opt-out and is read as one")
-    rest = [
-        one for one in fields if one.name not in {*mapping.values(), opted_out, options.get("key")}
-    ]
+    opted_out = preset.opted_out if preset else ""
+    looks_like = None if opted_out else suggest_opt_out(fields, kind.ABILITIES.opt_outs)
+    if looks_like:
+        opted_out = _expression(looks_like)
+        notes.append(f"{looks_like!r} looks like an opt-out and is read as one")
+    used = {*map(str, mapping.values()), opted_out, looks_like, options.get("key")}
+    rest = [one for one in fields if one.name not in used]
     return Draft(_render(wish, options, mapping, opted_out, rest), notes)
+
+
+def _preset(kind: type[Connector], options: Mapping[str, Any], folder: Path) -> Preset | None:
+    """The connector's own mapping, where its options are whole already."""
+    try:
+        validated = kind.OPTIONS.model_validate(options, context={"folder": folder})
+    except ValidationError:
+        return None
+    return kind(validated, Context(folder=folder)).preset()
 
 
 def _fields(
@@ -213,9 +227,9 @@ def _fields(
 def _render(
     wish: Wish,
     options: Mapping[str, Any],
-    mapping: Mapping[str, str],
-    opted_out: str | None,
-    rest: Iterable[SourceField],
+    mapping: Mapping[str, Any],
+    opted_out: str,
+    rest: Sequence[SourceField],
 ) -> str:
     """The file. Values go through tomlkit, so that any name is quoted as it must be."""
     source = wish.connector
@@ -242,9 +256,7 @@ def _render(
         f"source = {_value(source)}",
         _noted(f"schedule = {_value(wish.schedule)}", "where `syncd run` is running"),
         _noted(
-            f"opted_out = {_value(_expression(opted_out))}"
-            if opted_out
-            else '# opted_out = "unsubscribed"',
+            f"opted_out = {_value(opted_out)}" if opted_out else '# opted_out = "unsubscribed"',
             "true: never created, never mailed",
         ),
         _noted("# where = 'country == \"FR\"'", "only these records"),
@@ -256,7 +268,8 @@ def _render(
         *(f"{ours} = {_value(theirs)}" for ours, theirs in mapping.items()),
         "",
         _noted(f"[sync.{SYNC}.custom_fields]", "by FluenzR's technical name"),
-        *(_offer(one) for one in rest),
+        *(_offer(one) for one in rest[:OFFERED_MAX]),
+        *([f"# and {len(rest) - OFFERED_MAX:,} more fields"] if len(rest) > OFFERED_MAX else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -275,6 +288,10 @@ def _offer(one: SourceField) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        inline = tomlkit.inline_table()
+        inline.update(value)
+        return inline.as_string()
     return str(tomlkit.item(value).as_string())
 
 

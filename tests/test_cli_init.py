@@ -2,12 +2,15 @@
 
 import stat
 import tomllib
+from pathlib import Path
 
 import pytest
+from doubles.hubspot import TOKEN, HubSpot
 from shell import KEY, Shell, shell_fixture  # noqa: F401 - a fixture
 
+from syncd import config
 from syncd.connector import SourceField
-from syncd.init import suggest, suggest_key, suggest_opt_out
+from syncd.init import Wish, draft, suggest, suggest_key, suggest_opt_out
 from syncd.registry import names
 
 CSV = ("init", "--connector", "csv", "--yes", "--set", "path=people.csv")
@@ -167,3 +170,21 @@ def test_the_key_is_never_written(shell: Shell) -> None:
     shell.write("people.csv", "email\nann@example.com\n")
     shell.inside(*CSV)
     assert KEY not in (shell.folder / "config.toml").read_text("utf-8")
+
+
+def test_a_crm_brings_its_mapping_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that `init` writes is whole: the preset's fields and its opt-out."""
+    monkeypatch.setenv("HUBSPOT_TOKEN", TOKEN)
+    with HubSpot() as crm:
+        crm.types |= {f"custom_{n}": "string" for n in range(60)}
+        wish = Wish("hubspot", {"token": "env:HUBSPOT_TOKEN", "base_url": crm.url})
+        made = draft(wish, folder=tmp_path)
+    document = tomllib.loads(made.text)
+    sync = document["sync"]["customers"]
+    assert sync["opted_out"] == "hs_email_optout"
+    assert sync["fields"]["firstName"] == "firstname"
+    assert sync["fields"]["company"] == {"expr": "_company.name or company"}
+    assert "# and 32 more fields" in made.text
+    (tmp_path / "config.toml").write_text(made.text)
+    monkeypatch.setenv("FLUENZR_API_KEY", KEY)
+    assert config.load(tmp_path / "config.toml").syncs["customers"].opted_out

@@ -20,7 +20,14 @@ import stamina.instrumentation
 import structlog
 
 from syncd.clock import Clock
-from syncd.errors import NoAnswer, SourceDenied, SourceError, SourceExhausted, SourceRefused
+from syncd.errors import (
+    NoAnswer,
+    SourceDenied,
+    SourceError,
+    SourceExhausted,
+    SourceRefused,
+    SourceTooLarge,
+)
 from syncd.http.client import Answer, HttpClient
 from syncd.http.login import Login
 from syncd.http.verdict import (
@@ -108,6 +115,7 @@ class Api:
         timeout_s: float = 60.0,
     ) -> None:
         self._vendor, self._login, self._clock = vendor, login, clock
+        self.base_url = base_url.rstrip("/")
         self._http = HttpClient(
             base_url, headers={"Accept": "application/json", **(headers or {})}, timeout_s=timeout_s
         )
@@ -211,6 +219,10 @@ class Api:
         except NoAnswer as error:
             raise _Retry(SourceError(place, why=error.why, hint=error.hint)) from None
         self._note_time(answer)
+        if answer.too_large:
+            raise SourceTooLarge(
+                place, why=answer.fault, hint="Read fewer records, or fewer fields, at a time"
+            )
         now_s = self._clock.now_s()
         self._not_before(self._vendor.heed(answer, now_s))
         match self._vendor.judge(answer, now_s):

@@ -29,6 +29,7 @@ POOL_S_MAX = 60.0  # for a free connection; there is one per thread, so this is 
 CONNECTIONS_MAX = 16  # as many as requests are ever in flight
 KEEPALIVE_S = 4.0  # servers commonly close an idle connection after 5 s: never meet one closed
 DEADLINE_FACTOR = 2.0  # a whole exchange takes this many time-outs at most, however bytes drip in
+TOO_LARGE = "its body is larger than"
 BODY_BYTES_MAX = 32 * 1024 * 1024  # 100 contacts are about 100 KB: what is larger is no answer
 USER_AGENT = f"fluenzr-syncd/{__version__}"
 
@@ -40,13 +41,14 @@ _END_S: ContextVar[float] = ContextVar("_END_S")
 class Answer:
     """A response that arrived.
 
-    headers: names in lower case. fault: why the body cannot be used; the body is empty then.
+    headers: names in lower case. fault: why the body cannot be used; the body is empty then. too_large: because of its size.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     fault: str = ""
+    too_large: bool = False
 
 
 class HttpClient:
@@ -139,7 +141,8 @@ class HttpClient:
         finally:
             response.close()
         headers_seen = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers_seen, content, fault)
+        too_large = fault.startswith(TOO_LARGE)
+        return Answer(response.status_code, headers_seen, content, fault, too_large)
 
     def _body(self, response: httpx.Response) -> tuple[bytes, str]:
         """The decoded body and "", or nothing and the reason."""
@@ -150,7 +153,7 @@ class HttpClient:
             for part in response.iter_bytes():
                 size += len(part)
                 if size > self._body_bytes_max:
-                    return b"", f"its body is larger than {self._body_bytes_max} bytes"
+                    return b"", f"{TOO_LARGE} {self._body_bytes_max} bytes"
                 parts.append(part)
         except httpx.TimeoutException:
             return b"", "its body did not arrive in time"
