@@ -49,7 +49,7 @@ WORDS_MAX = 300  # characters of a vendor's own words
 TEN_A_SECOND = Pace(10, 1.0)
 SAY_WAIT_FROM_S = 5.0  # a shorter wait is not worth a line
 
-Query = Mapping[str, str | int] | Iterable[tuple[str, str | int]]
+Query = Mapping[str, object] | Iterable[tuple[str, object]]
 
 log = structlog.get_logger(__name__)
 _ADDRESS = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+")
@@ -232,7 +232,7 @@ class Api:
             case Again(wait_s):
                 raise _Retry(self._again(place, answer), wait_s=wait_s)
             case Expired():
-                raise _Retry(self._denied(asked, answer), wait_s=0.0, renew=True)
+                raise _Retry(self._expired(answer), wait_s=0.0, renew=True)
             case Exhausted(until):
                 raise SourceExhausted(
                     f"{self._vendor.name}: the requests that it allows are used up",
@@ -297,15 +297,20 @@ class Api:
                 )
             ) from None
 
-    def _denied(self, asked: "_Asked", answer: Answer, hint: str = "") -> SourceDenied:
-        what = f"{self._vendor.name} refuses the login" if answer.status == 401 else (
-            f"{self._vendor.name}: {asked.method} {asked.path} is not allowed"
-        )  # fmt: skip
-        usual = "Check the token: revoked, expired, or of another account?"
-        if answer.status != 401:
-            wanted = asked.needs or "the right to read this"
-            usual = f"Give the token, or the user it belongs to, {wanted}"
-        return SourceDenied(what, why=self._words(answer), hint=hint or usual)
+    def _expired(self, answer: Answer) -> SourceDenied:
+        return SourceDenied(
+            f"{self._vendor.name} refuses the login",
+            why=self._words(answer),
+            hint="Check the token: revoked, expired, or of another account?",
+        )
+
+    def _denied(self, asked: "_Asked", answer: Answer, hint: str) -> SourceDenied:
+        wanted = asked.needs or "the right to read this"
+        return SourceDenied(
+            f"{self._vendor.name}: {asked.method} {asked.path} is not allowed",
+            why=self._words(answer),
+            hint=hint or f"Give the token, or the user it belongs to, {wanted}",
+        )
 
     def _words(self, answer: Answer) -> str:
         """The vendor's words, without anybody's address and without what we logged in with."""

@@ -1,0 +1,144 @@
+"""Zoho CRM: contacts or leads with their account, owner, tags and custom views.
+
+A full read lists all records in the order of their ids, by page tokens up to their limit of 100,000 rows and by COQL beyond. An incremental
+read lists what was modified, and what was deleted; a merged record is listed as deleted, and nobody says into which. A view's members
+are read whole each time. Records that wait for approval, and converted leads, are not listed: they count as gone.
+
+Source: connectors reference, section 4 (Zoho CRM). Limits: 50 fields a request, credits in a rolling 24 hours [S3].
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from connectors.zoho.reading import Reading, module_fields
+from connectors.zoho.vendor import (
+    READ_ACCOUNTS,
+    READ_VIEWS,
+    ZOHO,
+    Region,
+    accounts_url,
+    api_url,
+    read_module,
+)
+from syncd.connector import Abilities, Context, Event, Options, Preset, Request, SourceField
+from syncd.errors import SourceDenied
+from syncd.http import Api, BaseUrl, OAuth
+from syncd.secret import Secret
+
+
+class ZohoOptions(Options):
+    """region: the end of the address at which you log in (zoho.eu: eu). module: whose records are read.
+
+    emails: "all" makes a person of the secondary address too. views: names of custom views, whose members `_lists` tells; each costs a
+    listing of its members in every run.
+    """
+
+    client_id: str
+    client_secret: Secret
+    refresh_token: Secret
+    region: Region = "com"
+    base_url: BaseUrl | None = None
+    token_url: BaseUrl | None = None
+    module: Literal["Contacts", "Leads"] = "Contacts"
+    emails: Literal["primary", "all"] = "primary"
+    views: tuple[str, ...] = ()
+
+
+class ZohoConnector:
+    """One Zoho CRM organization."""
+
+    OPTIONS: ClassVar[type[Options]] = ZohoOptions
+    ABILITIES: ClassVar[Abilities] = Abilities(
+        incremental=True,
+        tombstones=True,
+        fields_known=True,
+        joins=frozenset({"_company", "_owner", "_tags", "_lists"}),
+        memberships=frozenset({"_lists"}),
+        opt_outs=("Email_Opt_Out",),
+        caps="has credits for a rolling 24 hours, one for 200 records and 50 fields",
+        sweep="merged records are told as deleted ones",
+    )
+    SUMMARY: ClassVar[str] = "Zoho CRM: contacts or leads, with account, owner, tags and views"
+
+    def __init__(self, options: ZohoOptions, context: Context) -> None:
+        self._options, self._clock = options, context.clock
+        self._login = OAuth(
+            options.token_url or accounts_url(options.region),
+            {
+                "grant_type": "refresh_token",
+                "client_id": options.client_id,
+                "client_secret": options.client_secret,
+                "refresh_token": options.refresh_token,
+            },
+            clock=context.clock,
+            scheme="Zoho-oauthtoken",
+        )
+
+    def check(self) -> str:
+        """Ask for one of everything; what a mapping may use and this login may not read is named."""
+        module = self._options.module
+        with self._api() as api:
+            api.get(
+                f"/crm/v8/{module}",
+                {"fields": "id", "per_page": 1},
+                needs=read_module(module),
+            )
+            module_fields(api, module)
+            lacking = list(_lacking(api, module))
+        return ", ".join([f"Zoho: {module.lower()} can be read", *lacking])
+
+    def fields(self) -> list[SourceField]:
+        """All fields of the module, by their API names."""
+        with self._api() as api:
+            found = module_fields(api, self._options.module)
+        return [SourceField(name, label) for name, label in found.items()]
+
+    def preset(self) -> Preset:
+        """Zoho's standard fields."""
+        leads = self._options.module == "Leads"
+        return Preset(
+            fields={
+                "email": "Email",
+                "firstName": "First_Name",
+                "lastName": "Last_Name",
+                "company": "Company" if leads else "_company.name",
+                "jobTitle": "Designation" if leads else "Title",
+                "phone": {"expr": "Phone or Mobile"},
+                "website": "Website" if leads else "_company.website",
+            },
+            opted_out="Email_Opt_Out",
+        )
+
+    def token(self) -> None:
+        """There is none: Zoho must be asked."""
+
+    def read(self, request: Request) -> Iterator[Event]:
+        """All records, or what was modified or deleted since the cursor."""
+        options = self._options
+        with self._api() as api:
+            yield from Reading(
+                api,
+                request,
+                module=options.module,
+                all_emails=options.emails == "all",
+                views=options.views,
+            ).events()
+
+    def _api(self) -> Api:
+        base_url = self._options.base_url
+        if base_url is None:
+            self._login.headers()  # the token tells the data centre: others do not know it
+            base_url = str(self._login.granted.get("api_domain") or api_url(self._options.region))
+        return Api(base_url, ZOHO, self._login, self._clock)
+
+
+def _lacking(api: Api, module: str) -> Iterator[str]:
+    if module == "Contacts":
+        try:
+            api.get("/crm/v8/Accounts", {"fields": "id", "per_page": 1})
+        except SourceDenied:
+            yield f"not _company: {READ_ACCOUNTS} is missing"
+    try:
+        api.get("/crm/v8/settings/custom_views", {"module": module})
+    except SourceDenied:
+        yield f"not _lists: {READ_VIEWS} is missing"
