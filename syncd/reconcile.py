@@ -20,7 +20,7 @@ from syncd.fluenzr import FluenzR
 from syncd.promotion import Ground, promote_read
 from syncd.reading import Feed, read
 from syncd.run import feed_of, rules_of
-from syncd.state import books, links, listed, marker, reads, rebuild, runs, steps
+from syncd.state import books, links, listed, marker, opt_outs, reads, rebuild, runs, steps
 from syncd.state.groups import Groups
 from syncd.state.links import SyncRule
 from syncd.state.marker import Standing
@@ -149,6 +149,10 @@ class _Work:
         session.watch.phase("", "check", len(cids))
         session.pool.drive(verify_job(session, cid) for cid in cids)
         recover(session)  # a renaming by hand may have put another contact into doubt
+        with state.tx():
+            opt_outs.start_anew(
+                state
+            )  # an order of listings that was distrusted is given another chance
         note_account_listed(session)
         self._repaired = rebuild.repaired(state)
 

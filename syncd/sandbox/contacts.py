@@ -168,8 +168,16 @@ def remove_tags(store: Store, request: Request, contact_id: str) -> Answer:
 
 
 def _page(store: Store, found: list[Contact], asked: dict[str, Any]) -> Answer:
+    def total(count: int, rows: int) -> int | None:
+        totals = {"absent": None, "everybody": len(store.contacts), "page": rows}
+        return totals.get(store.quirks.status_total, count) if asked.get("status") else count
+
     return paged(
-        found, lambda contact: view(store, contact), asked, total_pages=store.quirks.total_pages
+        found,
+        lambda contact: view(store, contact),
+        asked,
+        total_pages=store.quirks.total_pages,
+        total=total,
     )
 
 
@@ -179,7 +187,8 @@ def _find(store: Store, wanted: dict[str, Any], asked: dict[str, Any]) -> list[C
     if wanted["status"] is not None:
         if wanted["status"] not in STATUSES:
             raise invalid(f"status must be one of {', '.join(STATUSES)}")
-        found = [contact for contact in found if contact.status == wanted["status"]]
+        if store.quirks.status_filter == "honoured":
+            found = [contact for contact in found if contact.status == wanted["status"]]
     if wanted.get("group") is not None:
         found = [contact for contact in found if wanted["group"] in contact.groups]
     if wanted.get("tag") is not None:
@@ -192,9 +201,12 @@ def _sorted(store: Store, found: list[Contact], sort: Any, order: Any) -> list[C
         return found
     if not isinstance(sort, str) or sort not in SORTS or order not in ("asc", "desc", None):
         raise invalid(f"sort must be one of {', '.join(SORTS)}, order asc or desc")
-    if store.quirks.sort == "ignored":
+    quirks = store.quirks
+    if sort == "updatedAt" and quirks.sort_updated == "refused":
+        raise invalid(f"sort must not be {sort}")
+    if quirks.sort == "ignored" or (sort == "updatedAt" and quirks.sort_updated == "ignored"):
         return found
-    if store.quirks.sort == "updated_at":
+    if quirks.sort == "updated_at":
         sort = "updatedAt"
     found = sorted(found, key=SORTS[sort])
     return found[::-1] if order == "desc" else found

@@ -104,15 +104,23 @@ def paged(
     asked: dict[str, Any],
     *,
     total_pages: bool,
+    total: Callable[[int, int], int | None] = lambda count, _rows: count,
 ) -> Answer:
-    """One page of `items`. asked: `page` from 1 and `perPage` [I]. Raises Refusal."""
+    """One page of `items`. asked: `page` from 1 and `perPage` [I]. Raises Refusal.
+
+    total: what `meta` says, of the number of items and of those on this page; None: it does not say.
+    """
     page = _count(asked, "page", 1, PAGE_MAX)
     per_page = min(_count(asked, "perPage", PER_PAGE_DEFAULT, PAGE_MAX), PER_PAGE_MAX)
     start = (page - 1) * per_page
-    meta = {"page": page, "perPage": per_page, "total": len(items)}
-    if total_pages:
-        meta["totalPages"] = -(-len(items) // per_page)
-    return success([view(item) for item in items[start : start + per_page]], meta=meta)
+    shown = items[start : start + per_page]
+    meta = {"page": page, "perPage": per_page}
+    said = total(len(items), len(shown))
+    if said is not None:
+        meta["total"] = said
+        if total_pages:
+            meta["totalPages"] = -(-said // per_page)
+    return success([view(item) for item in shown], meta=meta)
 
 
 def _count(asked: dict[str, Any], name: str, default: int, most: int) -> int:

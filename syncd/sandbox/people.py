@@ -165,7 +165,8 @@ class Account(Store):
 
     def _set_status(self, contact: Contact, status: str) -> None:
         contact.status = status
-        self._touch(contact, self.now())
+        moves = self.quirks.opt_out_moves
+        self._touch(contact, self.now() if moves else contact.updated_at)
 
 
 def _change(

@@ -31,7 +31,11 @@ class Quirks:
     group_type: how a group tells its type: `type` in lower or upper case, `isDynamic`, not at all.
     group_names: whether two groups may have one name; `unique` answers 409.
     absent: endpoints that this account lacks ("POST /contacts/bulk"), answered by absent_status.
-    sort: `sort=createdAt` as asked for, ignored (order of creation), or by updatedAt.
+    sort: `sort=createdAt` as asked for, ignored (order of creation, for every sort), or by updatedAt.
+    sort_updated: `sort=updatedAt` as asked for, ignored (order of creation), or answered with 400.
+    opt_out_moves: somebody who opts out gets a new updatedAt.
+    status_filter: `status` filters; or is ignored, and everybody is listed.
+    status_total: `total` where `status` filters: right; absent; of everybody; or of no more than the page.
     clock_ahead_s: the server's clock against ours.
     body_bytes_max: a larger body is answered with 413 and HTML, as a proxy does.
     """
@@ -52,6 +56,10 @@ class Quirks:
     group_type: Literal["type", "upper", "is_dynamic", "absent"] = "type"
     group_names: Literal["any", "unique"] = "any"
     sort: Literal["honoured", "ignored", "updated_at"] = "honoured"
+    sort_updated: Literal["honoured", "ignored", "refused"] = "honoured"
+    opt_out_moves: bool = True
+    status_filter: Literal["honoured", "ignored"] = "honoured"
+    status_total: Literal["right", "absent", "everybody", "page"] = "right"
     total_pages: bool = True
     rate_headers: bool = True
     retry_after: bool = True
@@ -69,9 +77,13 @@ def readings() -> dict[str, tuple[Any, ...]]:
     hints = get_type_hints(Quirks)
     closed = {name: get_args(hint) for name, hint in hints.items() if get_args(hint)}
     del closed["absent"]
+    for name in ("status_filter", "status_total"):
+        del closed[name]  # they cost requests, which those who go through all readings count
     switches = ["bulk_skip_adds_groups", "total_pages"]
     switches += ["rate_headers", "retry_after", "date_header"]
-    return closed | dict.fromkeys(switches, (False, True))
+    # Newer ones stand last, so that what a seed has drawn before stays as it was.
+    newer = {"sort_updated": closed.pop("sort_updated"), "opt_out_moves": (False, True)}
+    return closed | dict.fromkeys(switches, (False, True)) | newer
 
 
 def draw(rng: random.Random) -> Quirks:
