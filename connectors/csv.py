@@ -1,4 +1,4 @@
-"""CSV files: one, or several by a pattern, with a header line; plain or gzip.
+"""CSV files: one, or several by a pattern, here or at a URL, with a header line; plain or gzip.
 
 A record is a row; its values are text, exactly as they stand in the file. Each read is a full
 read: what is no longer in the file is gone. The rules are those of RFC 4180, with any delimiter,
@@ -11,17 +11,16 @@ import csv
 import io
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
-from difflib import get_close_matches
 from itertools import islice
 from operator import itemgetter
-from pathlib import Path
+from pathlib import PurePath
 from typing import ClassVar
 
 from pydantic import field_validator
 
 from syncd.connector import Abilities, Context, Options, Record, Request, SourceField
-from syncd.errors import ConfigError, SourceError
-from syncd.files import FileOptions, TextFile, digest, examples, find, shown
+from syncd.errors import SourceError
+from syncd.files import File, Files, TextFile, TextOptions, examples, key_column, same_columns
 
 FIELD_CHARS_MAX = 128 * 1024  # the csv module's own limit: longer is a quote that was never closed
 SAMPLE_ROWS = 50  # rows that decide on the delimiter and give the examples
@@ -30,7 +29,7 @@ DELIMITERS = (",", ";", "\t", "|")
 _Pick = Callable[[list[str]], Sequence[str]]
 
 
-class CsvOptions(FileOptions):
+class CsvOptions(TextOptions):
     """The options of a CSV source. key: a column. delimiter: one character, "tab", or "auto"."""
 
     delimiter: str = "auto"
@@ -55,20 +54,18 @@ class CsvConnector:
     )
 
     def __init__(self, options: CsvOptions, context: Context) -> None:
-        self._options, self._folder = options, context.folder
+        self._options, self._files = options, Files(options, context)
 
     def check(self) -> str:
         """Read everything and count: what a run would stumble over is found here."""
-        files = find(self._options.path, self._folder)
         rows = sum(1 for _ in self.read(Request(fields=frozenset())))
-        what = shown(files[0], self._folder) if len(files) == 1 else f"{len(files)} files"
-        return f"{what}, {rows:,} rows"
+        return self._files.counted(rows, "rows")
 
     def fields(self) -> list[SourceField]:
         """The columns of the first file, in its order, with examples from its first rows."""
-        path = find(self._options.path, self._folder)[0]
-        with self._open(path) as file:
-            table = _Table(file, path, self._options, self._folder)
+        first = self._files.all()[0]
+        with TextFile(first, self._options.encoding, keep=True) as text:
+            table = _Table(text, first, self._options)
             rows = (record.fields for record in islice(table.records(None), SAMPLE_ROWS))
             return examples(table.header, rows)
 
@@ -76,39 +73,34 @@ class CsvConnector:
         """There is none: the names are the user's own."""
 
     def token(self) -> str:
-        """A digest of the bytes of all files, of their names, and of the options."""
-        return digest(
-            find(self._options.path, self._folder), self._folder, self._options.model_dump_json()
-        )
+        """A digest of all files, of their names, and of the options."""
+        return self._files.token()
 
     def read(self, request: Request) -> Generator[Record, None, None]:
         """Yield each row of each file, in order."""
         first: _Table | None = None
-        for path in find(self._options.path, self._folder):
-            with self._open(path) as file:
-                table = _Table(file, path, self._options, self._folder)
+        for file in self._files.all():
+            with TextFile(file, self._options.encoding) as text:
+                table = _Table(text, file, self._options)
                 first = first or table
-                _same_columns(first, table)
+                same_columns(first.header, first.name, table.header, table.name)
                 yield from table.records(request.fields)
-
-    def _open(self, path: Path) -> TextFile:
-        return TextFile(path, shown(path, self._folder), self._options.encoding)
 
 
 class _Table:
     """One file: its header, read and judged, and its rows to come."""
 
-    def __init__(self, file: TextFile, path: Path, options: CsvOptions, folder: Path) -> None:
-        self._path, self._options = path, options
-        self.name = shown(path, folder)
+    def __init__(self, text: TextFile, file: File, options: CsvOptions) -> None:
+        self._file, self._options = file, options
+        self.name = file.name
         self._delimiter = options.delimiter
         if self._delimiter == "auto":
-            self._delimiter = _delimiter(file.sample(), path)
+            self._delimiter = _delimiter(text.sample(), self.name)
         csv.field_size_limit(FIELD_CHARS_MAX)
-        self._reader = csv.reader(file.lines(), delimiter=self._delimiter, strict=True)
+        self._reader = csv.reader(text.lines(), delimiter=self._delimiter, strict=True)
         self._line = 0  # the last line of the last whole row
         self.header = self._read_header()
-        self._key = self._find_key()
+        self._key = key_column(options.key, self.header, self.name)
 
     def _read_header(self) -> list[str]:
         try:
@@ -134,19 +126,6 @@ class _Table:
     def _bad_header(self, what: str) -> SourceError:
         return SourceError(
             f"{self.name}:{self._line}: {what}", hint="Each column needs a name of its own"
-        )
-
-    def _find_key(self) -> int | None:
-        key = self._options.key
-        if key is None:
-            return None
-        if key in self.header:
-            return self.header.index(key)
-        near = get_close_matches(key, self.header, n=1, cutoff=0.5)
-        raise ConfigError(
-            f"The key column {key!r} is not in {self.name}",
-            why=f"Its columns are {', '.join(self.header)}",
-            hint=f"Did you mean {near[0]!r}?" if near else "Set `key` to one of them",
         )
 
     def records(self, fields: frozenset[str] | None) -> Iterator[Record]:
@@ -210,8 +189,8 @@ class _Table:
         csv.reader tells only where it gave up, often the end of the file: the row is read again.
         """
         start = self._line
-        with TextFile(self._path, self.name, self._options.encoding) as file:
-            text = "".join(islice(file.lines(), start, self._reader.line_num))
+        with TextFile(self._file, self._options.encoding) as again:
+            text = "".join(islice(again.lines(), start, self._reader.line_num))
         field = re.compile(f'"[^"]*(?:""[^"]*)*"?|[^{re.escape(self._delimiter)}\r\n]*')
         at = opened = 0
         while at < len(text):
@@ -235,24 +214,12 @@ def _columns(header: list[str], fields: frozenset[str] | None) -> tuple[list[str
     return names, lambda row: [row[number] for number in columns]
 
 
-def _same_columns(first: _Table, other: _Table) -> None:
-    lacking, added = set(first.header) - set(other.header), set(other.header) - set(first.header)
-    if lacking or added:
-        difference = [f"without {name!r}" for name in sorted(lacking)]
-        difference += [f"with {name!r}" for name in sorted(added)]
-        raise SourceError(
-            f"{first.name} and {other.name} do not have the same columns",
-            why=f"{other.name} is {', '.join(difference)}",
-            hint="Make `path` match files of one kind only",
-        )
-
-
-def _delimiter(sample: str, path: Path) -> str:
+def _delimiter(sample: str, name: str) -> str:
     """The delimiter that divides most rows of `sample` as it divides the first one.
 
     Among equals the one with more columns; with no evidence at all, a comma, or a tab in a .tsv.
     """
-    usual = "\t" if ".tsv" in path.suffixes else ","
+    usual = "\t" if ".tsv" in PurePath(name).suffixes else ","
     candidates = sorted(DELIMITERS, key=lambda delimiter: delimiter != usual)
     return max(candidates, key=lambda delimiter: _evidence(sample, delimiter))
 

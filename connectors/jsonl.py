@@ -1,4 +1,4 @@
-"""JSON Lines files: one, or several by a pattern, one JSON object a line; plain or gzip.
+"""JSON Lines files: one, or several by a pattern, here or at a URL, one JSON object a line; plain or gzip.
 
 A record is an object, with its values as JSON has them. Each read is a full read: what is no longer
 in the file is gone. Objects of one file may differ in their names: a name that an object lacks is
@@ -14,12 +14,12 @@ import orjson
 
 from syncd.connector import Abilities, Context, Options, Record, Request, SourceField
 from syncd.errors import SourceError
-from syncd.files import FileOptions, TextFile, digest, examples, find, shown
+from syncd.files import Files, TextFile, TextOptions, examples
 
 SAMPLE_RECORDS = 1000  # records whose names are the fields, as there is no header
 
 
-class JsonlOptions(FileOptions):
+class JsonlOptions(TextOptions):
     """The options of a JSON Lines source. key: a name, or a path of names with dots between."""
 
 
@@ -31,18 +31,16 @@ class JsonlConnector:
     SUMMARY: ClassVar[str] = "JSON Lines files: one, or several by a pattern; plain or gzip"
 
     def __init__(self, options: JsonlOptions, context: Context) -> None:
-        self._options, self._folder = options, context.folder
+        self._options, self._files = options, Files(options, context)
 
     def check(self) -> str:
         """Read everything and count: what a run would stumble over is found here."""
-        files = find(self._options.path, self._folder)
         count = sum(1 for _ in self.read(Request(fields=frozenset())))
-        what = shown(files[0], self._folder) if len(files) == 1 else f"{len(files)} files"
-        return f"{what}, {count:,} records"
+        return self._files.counted(count, "records")
 
     def fields(self) -> list[SourceField]:
         """The names that the first 1,000 records have, in order of their appearance."""
-        records = self.read(Request())
+        records = self._read(None, keep=True)
         sample = [record.fields for record in islice(records, SAMPLE_RECORDS)]
         records.close()
         return examples(chain.from_iterable(sample), sample)
@@ -51,17 +49,17 @@ class JsonlConnector:
         """There is none: the names are the user's own."""
 
     def token(self) -> str:
-        """A digest of the bytes of all files, of their names, and of the options."""
-        return digest(
-            find(self._options.path, self._folder), self._folder, self._options.model_dump_json()
-        )
+        """A digest of all files, of their names, and of the options."""
+        return self._files.token()
 
     def read(self, request: Request) -> Generator[Record, None, None]:
         """Yield each object of each file, in order."""
-        for path in find(self._options.path, self._folder):
-            name = shown(path, self._folder)
-            with TextFile(path, name, self._options.encoding) as file:
-                yield from self._records(file.lines(), name, request.fields)
+        yield from self._read(request.fields, keep=False)
+
+    def _read(self, fields: frozenset[str] | None, *, keep: bool) -> Generator[Record, None, None]:
+        for file in self._files.all():
+            with TextFile(file, self._options.encoding, keep=keep) as text:
+                yield from self._records(text.lines(), file.name, fields)
 
     def _records(
         self, lines: Iterator[str], name: str, fields: frozenset[str] | None

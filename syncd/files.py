@@ -1,9 +1,9 @@
-"""Text files as sources: which ones a pattern names, their lines, and whether they are whole.
+"""Files as sources: which ones a pattern or URL names, their lines, and whether they are whole.
 
 It owns what file connectors share: patterns, gzip, encodings, the digest of a token, limits, and
 the proof that nobody wrote to a file while it was read. What a line means is the connector's
-business. An encoding is never guessed: UTF-8, or UTF-16 by its byte-order mark; any other must be
-set (design, decision 17).
+business; how files elsewhere are fetched is `syncd.remote`'s. An encoding is never guessed: UTF-8,
+or UTF-16 by its byte-order mark; any other must be set (design, decision 17).
 """
 
 import codecs
@@ -15,15 +15,19 @@ import os
 import stat
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from syncd.connector import Options, SourceField
-from syncd.errors import SourceError
+from syncd.connector import Context, Options, SourceField
+from syncd.errors import ConfigError, SourceError
+from syncd.remote.options import Storage, is_url, url_fault
+from syncd.secret import SCHEMES, Secret
 
 FILES_MAX = 10_000  # more files than this is a pattern that took in the wrong folder
 LINE_CHARS_MAX = (
@@ -78,30 +82,36 @@ def shown(path: Path, folder: Path) -> str:
         return str(path)
 
 
-def digest(paths: Sequence[Path], folder: Path, options: str) -> str:
-    """A digest of names, sizes, bytes and `options`: while it is equal, so is what is read."""
-    total = hashlib.blake2b(options.encode(), digest_size=32)
-    for path in paths:
-        name = shown(path, folder)
-        with _opened(path, name) as file:
-            total.update(
-                f"\0{name}\0{os.fstat(file.fileno()).st_size}\0".encode("utf-8", "surrogateescape")
-            )
-            with _failures(name):
-                while block := file.read(16 * CHUNK_BYTES):
-                    total.update(block)
-    return total.hexdigest()
-
-
 class FileOptions(Options):
-    """The options that all text files have.
+    """The options that all files have.
 
-    path: a file or a pattern. key: what identifies a record for ever; without it the e-mail address
-    does. encoding: any that Python knows; None for UTF-8, or UTF-16 by byte-order mark.
+    path: a file or a pattern, here or at https://, s3:// or sftp://; a URL that holds a secret is a
+    reference. key: what identifies a record for ever; without it the e-mail address does. storage:
+    how to log in at the URL.
     """
 
     path: str = Field(min_length=1)
     key: str | None = Field(default=None, min_length=1)
+    storage: Storage | None = None
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "FileOptions":
+        fault = ""
+        if is_url(self.path):
+            fault = url_fault(self.path, self.storage or Storage(), written=True)
+        elif self.storage is not None and not _is_reference(self.path):
+            fault = "`storage` is for URLs only"
+        if fault:
+            raise ValueError(fault)
+        return self
+
+
+class TextOptions(FileOptions):
+    """The options that all text files have.
+
+    encoding: any that Python knows; None for UTF-8, or UTF-16 by byte-order mark.
+    """
+
     encoding: str | None = None
 
     @field_validator("encoding")
@@ -110,14 +120,110 @@ class FileOptions(Options):
         return _known_encoding(value) if value is not None else None
 
 
+class File(Protocol):
+    """One file, here or elsewhere."""
+
+    @property
+    def name(self) -> str:
+        """How places and errors call it."""
+
+    def stamp(self) -> str:
+        """What tells its content from any other without its bytes; "" if nothing does."""
+
+    def open(self, *, keep: bool = False) -> AbstractContextManager[IO[bytes]]:
+        """Its bytes, to be read in any order. Leaving normally proves that nobody wrote to it.
+
+        keep: it will be opened again soon. Raises SourceError.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file of this machine."""
+
+    path: Path
+    name: str
+
+    def stamp(self) -> str:
+        """There is none: a time may stay when bytes change, and reading them is cheap."""
+        return ""
+
+    @contextmanager
+    def open(self, *, keep: bool = False) -> Iterator[IO[bytes]]:  # noqa: ARG002  it is kept here
+        """The bytes of a regular file. Raises SourceError."""
+        with _opened(self.path, self.name) as file:
+            before = os.fstat(file.fileno())
+            yield file
+            with _failures(self.name):
+                _unchanged(self.path, self.name, before)
+
+
+class Files:
+    """The files that a source's options name. Construction touches nothing outside."""
+
+    def __init__(self, options: FileOptions, context: Context) -> None:
+        self._options, self._context = options, context
+        self._remote: Any = None
+
+    def all(self) -> Sequence[File]:
+        """The files, sorted by name; at least one, or SourceError. Raises ConfigError."""
+        path, folder = self._options.path, self._context.folder
+        if not is_url(path) and not _is_reference(path):
+            return [LocalFile(file, shown(file, folder)) for file in find(path, folder)]
+        if self._remote is None:
+            from syncd.remote.remote_file import Remote  # it brings the HTTP client along
+
+            storage = self._options.storage or Storage()
+            self._remote = Remote(self._url(storage), storage, folder, self._context.clock)
+        found: Sequence[File] = self._remote.files()
+        return found
+
+    def _url(self, storage: Storage) -> str:
+        """The URL, also out of a reference; there it is looked at only now."""
+        path = self._options.path
+        if is_url(path):
+            return path
+        url = Secret(path, folder=self._context.folder).reveal()
+        fault = "it does not hold the URL of a file"
+        if is_url(url):
+            fault = url_fault(url, storage, written=False)
+        if fault:
+            raise ConfigError(
+                f"`path`, {path}: {fault}", hint="Write a URL as https://host/people.csv"
+            )
+        return url
+
+    def token(self) -> str:
+        """A digest of names, options, and stamps or bytes: while it is equal, so is what is read.
+
+        Raises SourceError.
+        """
+        total = hashlib.blake2b(self._options.model_dump_json().encode(), digest_size=32)
+        for file in self.all():
+            stamp = file.stamp()
+            total.update(f"\0{file.name}\0{stamp}\0".encode("utf-8", "surrogateescape"))
+            if not stamp:
+                with file.open() as content, _failures(file.name):
+                    total.update(f"{content.seek(0, os.SEEK_END)}\0".encode())
+                    content.seek(0)
+                    while block := content.read(16 * CHUNK_BYTES):
+                        total.update(block)
+        return total.hexdigest()
+
+    def counted(self, count: int, what: str) -> str:
+        """For `check`: "people.csv, 5,020 rows"."""
+        files = self.all()
+        return f"{files[0].name if len(files) == 1 else f'{len(files)} files'}, {count:,} {what}"
+
+
 class TextFile:
     """One text file, open for one pass over its lines; a context manager.
 
-    name: as errors call it. encoding: a Python codec; None for UTF-8, or UTF-16 by byte-order mark.
+    encoding: a Python codec; None for UTF-8, or UTF-16 by byte-order mark. keep: as of `File.open`.
     """
 
-    def __init__(self, path: Path, name: str, encoding: str | None) -> None:
-        self._source = _chunks(path, name, encoding)
+    def __init__(self, file: File, encoding: str | None, *, keep: bool = False) -> None:
+        self._source = _chunks(file, encoding, keep=keep)
         self._chunks: Iterator[str] = self._source
 
     def __enter__(self) -> "TextFile":
@@ -151,6 +257,41 @@ def examples(names: Iterable[str], records: Iterable[Mapping[str, Any]]) -> list
     return [SourceField(name, example=example) for name, example in found.items()]
 
 
+def key_column(key: str | None, columns: Sequence[str], name: str) -> int | None:
+    """Where the key stands among the columns of the file `name`; None without a key. Raises ConfigError."""
+    if key is None:
+        return None
+    if key in columns:
+        return columns.index(key)
+    near = get_close_matches(key, columns, n=1, cutoff=0.5)
+    raise ConfigError(
+        f"The key column {key!r} is not in {name}",
+        why=f"Its columns are {', '.join(columns)}",
+        hint=f"Did you mean {near[0]!r}?" if near else "Set `key` to one of them",
+    )
+
+
+def same_columns(
+    first: Sequence[str], first_name: str, other: Sequence[str], other_name: str
+) -> None:
+    """Files of one pattern have the same columns, in any order; else SourceError."""
+    lacking, added = set(first) - set(other), set(other) - set(first)
+    if lacking or added:
+        difference = [f"without {name!r}" for name in sorted(lacking)]
+        difference += [f"with {name!r}" for name in sorted(added)]
+        raise SourceError(
+            f"{first_name} and {other_name} do not have the same columns",
+            why=f"{other_name} is {', '.join(difference)}",
+            hint="Make `path` match files of one kind only",
+        )
+
+
+def _is_reference(path: str) -> bool:
+    """Whether `path` says where the URL is written, because it holds a secret."""
+    scheme, _, name = path.partition(":")
+    return scheme in SCHEMES and bool(name)
+
+
 def _known_encoding(name: str) -> str:
     """`name` if Python can decode text with it. Raises ValueError."""
     try:
@@ -165,49 +306,48 @@ def _known_encoding(name: str) -> str:
     return name
 
 
-def _chunks(path: Path, name: str, encoding: str | None) -> Generator[str, None, None]:
+def _chunks(file: File, encoding: str | None, *, keep: bool) -> Generator[str, None, None]:
     """The decoded text in pieces that end at line ends."""
+    name = file.name
     line, tail = 1, ""  # `line`: of the first character of `tail`
-    with _opened(path, name) as file, _failures(name):
-        before = os.fstat(file.fileno())
-        with closing(_plain(file)) as plain:
-            block = plain.read(CHUNK_BYTES)
-            if block.startswith(SPREADSHEET_MAGICS):
+    with file.open(keep=keep) as raw, _failures(name):
+        plain = _plain(raw)
+        block = plain.read(CHUNK_BYTES)
+        if block.startswith(SPREADSHEET_MAGICS):
+            raise SourceError(
+                f"{name} is a spreadsheet or an archive, not a text file",
+                hint="Export it as CSV, in UTF-8",
+            )
+        decode = _decoder(block, encoding)
+        start = True
+        while True:
+            try:
+                text = decode(block, not block)
+            except UnicodeDecodeError as error:
+                line += _line_ends(tail + _readable(error))
+                raise _undecodable(name, line, encoding, error) from None
+            if start and text:
+                text, start = text.removeprefix("\ufeff"), False
+            if "\0" in text:
+                line += _line_ends(tail + text[: text.index("\0")])
+                raise _nul(name, line, encoding)
+            text = tail + text
+            if not block:
+                break
+            # A final \r may be the first half of \r\n.
+            cut = (text.rfind("\n") + 1) or (text.rfind("\r", 0, -1) + 1)
+            tail = text[cut:]
+            if cut:
+                yield text[:cut]
+                line += _line_ends(text[:cut])
+            if len(tail) > LINE_CHARS_MAX:
                 raise SourceError(
-                    f"{name} is a spreadsheet or an archive, not a text file",
-                    hint="Export it as CSV, in UTF-8",
+                    f"{name}:{line}: the line is longer than {LINE_CHARS_MAX} characters",
+                    hint="Check that this is a text file, one record a line",
                 )
-            decode = _decoder(block, encoding)
-            start = True
-            while True:
-                try:
-                    text = decode(block, not block)
-                except UnicodeDecodeError as error:
-                    line += _line_ends(tail + _readable(error))
-                    raise _undecodable(name, line, encoding, error) from None
-                if start and text:
-                    text, start = text.removeprefix("\ufeff"), False
-                if "\0" in text:
-                    line += _line_ends(tail + text[: text.index("\0")])
-                    raise _nul(name, line, encoding)
-                text = tail + text
-                if not block:
-                    break
-                # A final \r may be the first half of \r\n.
-                cut = (text.rfind("\n") + 1) or (text.rfind("\r", 0, -1) + 1)
-                tail = text[cut:]
-                if cut:
-                    yield text[:cut]
-                    line += _line_ends(text[:cut])
-                if len(tail) > LINE_CHARS_MAX:
-                    raise SourceError(
-                        f"{name}:{line}: the line is longer than {LINE_CHARS_MAX} characters",
-                        hint="Check that this is a text file, one record a line",
-                    )
-                block = plain.read(CHUNK_BYTES)
-        _unchanged(path, name, before)
-        if text:
-            yield text
+            block = plain.read(CHUNK_BYTES)
+    if text:
+        yield text
 
 
 def _decoder(block: bytes, encoding: str | None) -> Any:

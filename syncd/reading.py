@@ -42,14 +42,15 @@ PROGRESS_ROWS = 1000  # records between two steps of the progress bar
 ALWAYS_KNOWN = frozenset({"record", "_id"})  # names that every record has
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Feed:
-    """One sync's side of a read: its settings, its source, its compiled mapping."""
+    """One sync's side of a read: its settings, its source, its compiled mapping. names_known: they were compared with the source's."""
 
     settings: SyncSettings
     connector: Connector
     mapping: Mapping
     version: str  # of the mapping and of the source's options: another one forces a full read
+    names_known: bool = False
 
     @property
     def name(self) -> str:
@@ -92,7 +93,10 @@ def unknown_names(feed: Feed) -> Iterator[tuple[str, str]]:
 
 def check_names(feed: Feed) -> None:
     """Every name that the mapping uses exists in the source, where the source can tell. Raises ConfigError, SourceError."""
+    if feed.names_known:
+        return
     lines = [f"{place}: {text}" for place, text in unknown_names(feed)]
+    feed.names_known = not lines
     if lines:
         raise ConfigError(
             "\n".join(lines), hint="Correct the names, or the source; then run: syncd check"
@@ -102,13 +106,13 @@ def check_names(feed: Feed) -> None:
 def read(state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, watch: Watch) -> Read:
     """Read one source into the scratch tables. Raises SourceError, ConfigError: then nothing of it counts."""
     prepare_stage(state)  # first of all: whatever fails, nothing of an earlier read stands there
-    with contextlib.suppress(SourceError):  # the read itself says it, after what it can still give
-        check_names(feed)
     same_version = sync.version == feed.version
     with asking(feed.settings.source):
         token = feed.connector.token() if feed.connector.ABILITIES.token else None
     if token is not None and token == sync.token and same_version and not full:
         return tally_all_same(state, sync)
+    with contextlib.suppress(SourceError):  # the read itself says it, after what it can still give
+        check_names(feed)
     due_full = sync.full_at is None or now_s - sync.full_at >= feed.settings.full_every_s
     cursor = None if full or due_full or not same_version else sync.cursor
     watch.phase(feed.name, "read", sync.read_count)

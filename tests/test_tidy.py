@@ -58,6 +58,9 @@ ONLY_IN = {  # module -> patterns of the files that may import it
     "sqlite_utils": {"syncd/state/*", "syncd/migrations.py"},
     "httpx": {"syncd/http/*"},
     "stamina": {"syncd/http/api.py"},
+    "fsspec": {"syncd/remote/*"},
+    "paramiko": {"syncd/remote/*"},
+    "s3fs": {"syncd/remote/bucket.py"},
     "concurrent.futures": {"syncd/upload/pool.py"},
     "threading": {
         "syncd/cli/signals.py",
