@@ -1,0 +1,189 @@
+"""Salesforce: contacts, and leads where they are wanted, with company, owner and campaigns.
+
+A full read lists all people in the order of their ids, or lets a job of the Bulk API do so where there are very many. An
+incremental read asks for what was changed within a fixed time, recycle bin included, so that it sees deletions and merges; a
+list of deletions shows what left the bin already. Where Salesforce cannot show that (15 days; an emptied bin), everything is
+read anew. A lead that was converted is merged into its contact. Companies and `_individual` that changed bring their people
+again; owners that were renamed show in a full read only.
+
+Logins: a connected app with a refresh token, or with client credentials (on the org's own domain). There is no JWT bearer
+login: its signature would need one more dependency; and none with user name and password.
+
+Source: connectors reference, section 2 (Salesforce). Limits: a day's requests per org; 2,000 rows a query; 15 days [S1] [S5].
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from connectors.salesforce.people import OPT_OUT
+from connectors.salesforce.reading import Reading, Wishes
+from connectors.salesforce.soql import select
+from connectors.salesforce.vendor import SALESFORCE, SALESFORCE_JOBS, Column, describe, needs
+from syncd.connector import Abilities, Context, Event, Options, Preset, Request, SourceField
+from syncd.errors import SourceDenied, SourceError
+from syncd.http import Api, BaseUrl, OAuth, Vendor
+from syncd.secret import Secret
+
+SHARED_HOSTS = frozenset({"login.salesforce.com", "test.salesforce.com"})
+
+
+class SalesforceOptions(Options):
+    """client_id, client_secret: of the connected app. refresh_token: its token; without it, the app logs in by client credentials.
+
+    login_url: the org's own domain, or Salesforce's shared hosts (test.salesforce.com for a sandbox). lists: the names of the campaigns
+    that `_lists` may hold; all by default. bulk: full reads by the Bulk API; "auto" from 50,000 people on. overlap_minutes: how
+    late a change may become visible; 30 where long batches run.
+    """
+
+    client_id: Annotated[str, Field(min_length=1)]
+    client_secret: Secret | None = None
+    refresh_token: Secret | None = None
+    login_url: BaseUrl = "https://login.salesforce.com"
+    api_version: Annotated[str, Field(pattern=r"^(4[7-9]|[5-9]\d|1\d\d)\.0$")] = "62.0"
+    objects: Annotated[tuple[Literal["Contact", "Lead"], ...], Field(min_length=1)] = ("Contact",)
+    lists: tuple[str, ...] | None = None
+    bulk: Literal["auto", "on", "off"] = "auto"
+    overlap_minutes: Annotated[int, Field(ge=1, le=720)] = 10
+
+    @model_validator(mode="after")
+    def _one_login(self) -> "SalesforceOptions":
+        if self.refresh_token is None and self.client_secret is None:
+            raise ValueError(
+                "client_secret, and refresh_token unless the app uses client credentials"
+            )
+        if self.refresh_token is None and urlsplit(self.login_url).hostname in SHARED_HOSTS:
+            raise ValueError(
+                "client credentials need the org's own domain: login_url = https://NAME.my.salesforce.com"
+            )
+        if len(set(self.objects)) != len(self.objects):
+            raise ValueError("each of the objects once")
+        return self
+
+
+class SalesforceConnector:
+    """One Salesforce org."""
+
+    OPTIONS: ClassVar[type[Options]] = SalesforceOptions
+    ABILITIES: ClassVar[Abilities] = Abilities(
+        incremental=True,
+        tombstones=True,
+        merges=True,
+        fields_known=True,
+        joins=frozenset({"_company", "_owner", "_individual", "_lists"}),
+        memberships=frozenset({"_lists"}),
+        opt_outs=(OPT_OUT,),
+        caps="2,000 people a query, a day's requests per org; reads everything after 15 days without a read",
+        sweep="needs a full read a day for owners that were renamed, and people that sharing rules hide or show",
+    )
+    SUMMARY: ClassVar[str] = "Salesforce: contacts and leads, with company, owner and campaigns"
+
+    def __init__(self, options: SalesforceOptions, context: Context) -> None:
+        self._options, self._clock = options, context.clock
+        form: dict[str, str | Secret] = {"client_id": options.client_id}
+        if options.client_secret is not None:
+            form["client_secret"] = options.client_secret
+        if options.refresh_token is None:
+            form["grant_type"] = "client_credentials"
+        else:
+            form |= {"grant_type": "refresh_token", "refresh_token": options.refresh_token}
+        url = f"{options.login_url}/services/oauth2/token"
+        self._login = OAuth(url, form, clock=context.clock)
+
+    def check(self) -> str:
+        """Ask for one of everything: what a run would be refused is named here."""
+        with ExitStack() as stack:
+            api = self._api(stack)
+            lacking, used = [], ""
+            for table in self._options.objects:
+                columns = {one.name for one in describe(api, self._options.api_version, table)}
+                used = self._one_row(api, table) or used
+                if OPT_OUT not in columns:
+                    lacking.append(f"not {OPT_OUT} of {table}: field-level security hides it")
+            lacking += self._lacking(api)
+        found = f"Salesforce: {' and '.join(self._options.objects)} can be read"
+        return ", ".join([found, *([f"requests of the day: {used}"] if used else []), *lacking])
+
+    def fields(self) -> list[SourceField]:
+        """All fields of the objects that are read, without compound ones."""
+        found: dict[str, Column] = {}
+        with ExitStack() as stack:
+            api = self._api(stack)
+            for table in self._options.objects:
+                for one in describe(api, self._options.api_version, table):
+                    found.setdefault(one.name, one)
+        return [SourceField(one.name, one.label) for one in found.values()]
+
+    def preset(self) -> Preset:
+        """The standard fields, which contacts and leads have both; a lead's company stands in `_company`, too."""
+        return Preset(
+            fields={
+                "email": "Email",
+                "firstName": "FirstName",
+                "lastName": "LastName",
+                "company": "_company.name",
+                "jobTitle": "Title",
+                "phone": {"expr": "Phone or MobilePhone"},
+                "website": "_company.website",
+            },
+            opted_out=OPT_OUT,
+        )
+
+    def token(self) -> None:
+        """There is none: Salesforce must be asked."""
+
+    def read(self, request: Request) -> Iterator[Event]:
+        """All people, or what was changed, deleted, merged, converted or put into a campaign since the cursor."""
+        options = self._options
+        wishes = Wishes(
+            version=options.api_version,
+            tables=options.objects,
+            lists=options.lists,
+            bulk=options.bulk,
+            overlap=timedelta(minutes=options.overlap_minutes),
+        )
+        with ExitStack() as stack:
+            api = self._api(stack)
+            patient = partial(self._api, stack, SALESFORCE_JOBS)
+            yield from Reading(api, patient, request, wishes).events()
+
+    def _api(self, stack: ExitStack, vendor: Vendor = SALESFORCE) -> Api:
+        return stack.enter_context(Api(self._instance(), vendor, self._login, self._clock))
+
+    def _instance(self) -> str:
+        """Where the org lives: the login says so."""
+        self._login.headers()
+        url: Any = self._login.granted.get("instance_url")
+        scheme = urlsplit(self._options.login_url).scheme
+        if not isinstance(url, str) or urlsplit(url).scheme != scheme or not urlsplit(url).hostname:
+            raise SourceError(
+                "Salesforce: the login did not say where the org lives (instance_url)",
+                hint="Check login_url: is this Salesforce?",
+            )
+        return url.rstrip("/")
+
+    def _one_row(self, api: Api, table: str) -> str:
+        """Read one id; how many of the day's requests are used ("18/5000"), where Salesforce says so."""
+        query = {"q": select(["Id"], table, limit=1)}
+        path = f"/services/data/v{self._options.api_version}/query"
+        reply = api.ask("GET", path, query=query, needs=needs(table))
+        return reply.headers.get("sforce-limit-info", "").removeprefix("api-usage=").split(",")[0]
+
+    def _lacking(self, api: Api) -> Iterator[str]:
+        """What else a mapping may use and this login may not read."""
+        for table, join in (
+            ("Account", "_company"),
+            ("Campaign", "_lists"),
+            ("CampaignMember", "_lists"),
+        ):
+            if table == "Account" and "Contact" not in self._options.objects:
+                continue
+            try:
+                self._one_row(api, table)
+            except SourceDenied:
+                yield f"not {join}: {table} is not shown to this user"
