@@ -7,6 +7,7 @@ SCHEDULES ?= 1000
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PRODUCT := $(VENV)/.product
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint types format bench chaos clean
@@ -14,7 +15,7 @@ INSTALLED := $(VENV)/.installed
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
-demo: $(INSTALLED)  ## the whole story in a temporary folder, with the sandbox: nothing leaves this machine
+demo: $(PRODUCT)  ## the whole story in a temporary folder, with the sandbox: nothing leaves this machine
 	@$(BIN)/syncd demo
 
 test: $(INSTALLED)  ## all tests
@@ -36,20 +37,25 @@ format: $(INSTALLED)  ## put the code into its one format
 bench: $(INSTALLED)  ## speed and memory at size (minutes)
 	@set -e; for file in bench/*.py; do echo "$$file"; $(BIN)/python "$$file"; done
 
-chaos: $(INSTALLED)  ## random worlds against the whole product: crashes, lost answers, people's hands, SIGKILL (an hour)
-	$(BIN)/python tests/world.py 1 $(SCHEDULES)
-	$(BIN)/python tests/world.py --kill 1 $(SCHEDULES)
+chaos: $(INSTALLED)  ## random worlds against the whole product: crashes, lost answers, people, operators, full disks, SIGKILL (an hour)
+	PYTHONPATH=tests $(BIN)/python -m world 1 $(SCHEDULES)
+	PYTHONPATH=tests $(BIN)/python -m world --kill 1 $(SCHEDULES)
 
 clean:  ## remove the environment and everything that the tools left
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is written last: an installation that broke off is done again.
-$(INSTALLED): pyproject.toml constraints.txt
+# The stamps are written last: an installation that broke off is done again. The demo needs less, and so waits less.
+$(PRODUCT): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "fluenzr-syncd needs Python 3.11 or newer, and '$(PYTHON)' is not. Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Making the environment in $(VENV) ..." >&2; \
 		$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv module is needed (Debian, Ubuntu: the package python3-venv)." >&2; exit 1; }; }
 	@echo "Installing fluenzr-syncd and what it needs (a minute the first time) ..." >&2
-	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sql]'
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(INSTALLED): $(PRODUCT)
+	@echo "Installing what the tests need (a minute the first time) ..." >&2
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sql,parquet,remote]'
 	@touch $@
