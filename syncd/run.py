@@ -372,7 +372,8 @@ class _Run:
             if fates["quarantined"]:
                 result.skipped_by["blocked"] = fates["quarantined"]
             result.read, result.unchanged = found.read, found.same + part.same
-            result.sees_removals = found.full or found.unchanged_source
+            told = of_sync.part.feed.connector.ABILITIES.tombstones
+            result.sees_removals = found.full or found.unchanged_source or told
         result.new_groups = sorted(
             g for g in forecast.groups() if not self.session.groups.exists(g)
         )

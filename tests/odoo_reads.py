@@ -23,7 +23,7 @@ __all__ = [
 
 
 def connector(odoo: Odoo, **options: Any) -> OdooConnector:
-    given = {"api_key": SECRET, "base_url": odoo.url, "database": DATABASE, "user": USER, **options}
+    given = {"token": SECRET, "base_url": odoo.url, "database": DATABASE, "user": USER, **options}
     return OdooConnector(OdooOptions.model_validate(given), Context(clock=odoo.clock))
 
 

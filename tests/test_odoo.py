@@ -331,7 +331,7 @@ class OdooSuite(ConnectorSuite):
         for table in self.odoo.tables.values():
             table.clear()
         self.change(folder, records)
-        return connector(self.odoo, api_key=conformance.SECRET_REFERENCE)
+        return connector(self.odoo, token=conformance.SECRET_REFERENCE)
 
     def break_source(self, folder: Path) -> None:
         self.odoo.broken_from = 250

@@ -89,7 +89,7 @@ def test_an_old_odoo_needs_database_and_user(odoo14: Odoo) -> None:
         read(odoo14, database="")
     with pytest.raises(ValueError, match="needs database and user"):
         OdooOptions.model_validate(
-            {"base_url": odoo14.url, "api_key": "env:K", "protocol": "jsonrpc", "user": "x"}
+            {"base_url": odoo14.url, "token": "env:K", "protocol": "jsonrpc", "user": "x"}
         )
 
 
@@ -103,7 +103,7 @@ def test_a_wrong_key_is_said_at_once_and_not_shown(
     with pytest.raises(SourceDenied) as caught:
         read(odoo)
     assert "wrong-key-made-up" not in str(caught.value)
-    assert "`api_key`" in str(caught.value)
+    assert "`token`" in str(caught.value)
     assert len(odoo.asked) == 2
 
 
@@ -112,7 +112,7 @@ def test_a_key_that_ends_while_reading_ends_the_read(odoo: Odoo) -> None:
         odoo.key = "another" if b'"write_date"' in asked.body else odoo.key
 
     odoo.before_answer = end
-    with pytest.raises(SourceDenied, match="Check `api_key`"):
+    with pytest.raises(SourceDenied, match="Check `token`"):
         read(odoo)
 
 
@@ -126,7 +126,7 @@ def test_a_key_with_a_line_break_is_said_without_the_key(
     odoo19: Odoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ODOO_KEY", "half\nof-a-key")
-    with pytest.raises(ConfigError, match="`api_key`") as caught:
+    with pytest.raises(ConfigError, match="`token`") as caught:
         read(odoo19)
     assert "of-a-key" not in str(caught.value)
 

@@ -283,6 +283,3 @@ class TestRest(ConnectorSuite):
         for row in records:
             self.web.put(row["id"], email=row["email"], name=row["name"])
         self.web.clock.advance_s(60)
-
-    def remove(self, folder: Path, record: Any) -> None:
-        self.web.put(record["id"], gone=True)

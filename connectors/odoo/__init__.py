@@ -37,7 +37,7 @@ KEYS_MAX = 100
 
 
 class OdooOptions(Options):
-    """api_key: of the user whose rights count (until Odoo 13 a password). database, user: until Odoo 18 always, later where one
+    """token: of the user whose rights count (until Odoo 13 a password). database, user: until Odoo 18 always, later where one
     server has several databases.
 
     protocol: "auto" asks the server for its version. emails: "all" makes a person of each further address in a contact's field.
@@ -46,7 +46,7 @@ class OdooOptions(Options):
     """
 
     base_url: BaseUrl
-    api_key: Secret
+    token: Secret
     database: str = ""
     user: str = ""
     protocol: Protocol = "auto"
@@ -69,7 +69,6 @@ class OdooConnector:
     OPTIONS: ClassVar[type[Options]] = OdooOptions
     ABILITIES: ClassVar[Abilities] = Abilities(
         incremental=True,
-        tombstones=True,
         archivals=True,
         merges=True,
         fields_known=True,
@@ -152,7 +151,7 @@ class OdooConnector:
     @contextmanager
     def _server(self) -> Iterator[Server]:
         options = self._options
-        key, vendor = Key(options.api_key), vendor_for(options.base_url)
+        key, vendor = Key(options.token), vendor_for(options.base_url)
         headers = {"X-Odoo-Database": options.database} if options.database else {}
         with Api(options.base_url, vendor, key, self._clock, headers=headers) as api:
             yield Server(

@@ -36,7 +36,7 @@ JSON2_FROM = 19  # the first version with JSON-2
 ERROR_BYTES = (
     400  # JSON-RPC names an error at the beginning of the body, before any result could come
 )
-KEY_HINT = "Check `api_key`, `user` and `database`: a key ends with its expiry date, and belongs to one user of one database"
+KEY_HINT = "Check `token`, `user` and `database`: a key ends with its expiry date, and belongs to one user of one database"
 PLACE_HINT = "Check `base_url` and `database`: Odoo answers so where there is no such page or no such database"
 # What another try may cure, although it comes from Odoo's own code.
 PASSING = frozenset({"MemoryError", "ConnectionError", "TimeoutError", "ConcurrencyError"})
@@ -117,7 +117,7 @@ class Key:
         value = self.value()
         if not value.isascii() or not value.isprintable():
             raise ConfigError(
-                "Odoo's `api_key` has characters that no header may have",
+                "Odoo's `token` has characters that no header may have",
                 hint="Check that it was copied whole, without line breaks",
             )
         return {"Authorization": f"Bearer {value}"}  # Odoo takes any case; a proxy may not
@@ -175,7 +175,7 @@ class Server:
         self.title = f"Odoo {text} by {'JSON-2' if newer else 'JSON-RPC'}"
         if not newer and not (self._database and self._user):
             raise SourceError(
-                f"Odoo {text} needs `database` and `user` beside `api_key`",
+                f"Odoo {text} needs `database` and `user` beside `token`",
                 hint="Set both: the name of the database, and the login that the key belongs to",
             )
         return "json2" if newer else "jsonrpc"

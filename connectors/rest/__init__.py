@@ -103,7 +103,6 @@ class RestConnector:
     OPTIONS: ClassVar[type[Options]] = RestOptions
     ABILITIES: ClassVar[Abilities] = Abilities(
         incremental=True,
-        tombstones=True,
         sweep="sees deletions between full reads only where the API tells them and `deleted` names them",
     )
     SUMMARY: ClassVar[str] = "Any web API that lists people as JSON, described in the configuration"

@@ -36,7 +36,8 @@ SHARED_HOSTS = frozenset({"login.salesforce.com", "test.salesforce.com"})
 class SalesforceOptions(Options):
     """client_id, client_secret: of the connected app. refresh_token: its token; without it, the app logs in by client credentials.
 
-    login_url: the org's own domain, or Salesforce's shared hosts (test.salesforce.com for a sandbox). lists: the names of the campaigns
+    login_url: the org's own domain, or Salesforce's shared hosts (test.salesforce.com for a sandbox). base_url: where the org is asked,
+    instead of where the login says; without login_url, the login too. lists: the names of the campaigns
     that `_lists` may hold; all by default. bulk: full reads by the Bulk API; "auto" from 50,000 people on. overlap_minutes: how
     late a change may become visible; 30 where long batches run.
     """
@@ -44,7 +45,8 @@ class SalesforceOptions(Options):
     client_id: Annotated[str, Field(min_length=1)]
     client_secret: Secret | None = None
     refresh_token: Secret | None = None
-    login_url: BaseUrl = "https://login.salesforce.com"
+    base_url: BaseUrl | None = None
+    login_url: BaseUrl | None = None
     api_version: Annotated[str, Field(pattern=r"^(4[7-9]|[5-9]\d|1\d\d)\.0$")] = "62.0"
     objects: Annotated[tuple[Literal["Contact", "Lead"], ...], Field(min_length=1)] = ("Contact",)
     lists: tuple[str, ...] | None = None
@@ -57,13 +59,17 @@ class SalesforceOptions(Options):
             raise ValueError(
                 "client_secret, and refresh_token unless the app uses client credentials"
             )
-        if self.refresh_token is None and urlsplit(self.login_url).hostname in SHARED_HOSTS:
+        if self.refresh_token is None and urlsplit(self.login_host()).hostname in SHARED_HOSTS:
             raise ValueError(
                 "client credentials need the org's own domain: login_url = https://NAME.my.salesforce.com"
             )
         if len(set(self.objects)) != len(self.objects):
             raise ValueError("each of the objects once")
         return self
+
+    def login_host(self) -> str:
+        """Where tokens are handed out."""
+        return self.login_url or self.base_url or "https://login.salesforce.com"
 
 
 class SalesforceConnector:
@@ -92,7 +98,7 @@ class SalesforceConnector:
             form["grant_type"] = "client_credentials"
         else:
             form |= {"grant_type": "refresh_token", "refresh_token": options.refresh_token}
-        url = f"{options.login_url}/services/oauth2/token"
+        url = f"{options.login_host()}/services/oauth2/token"
         self._login = OAuth(url, form, clock=context.clock)
 
     def check(self) -> str:
@@ -157,9 +163,11 @@ class SalesforceConnector:
 
     def _instance(self) -> str:
         """Where the org lives: the login says so."""
+        if self._options.base_url is not None:
+            return self._options.base_url
         self._login.headers()
         url: Any = self._login.granted.get("instance_url")
-        scheme = urlsplit(self._options.login_url).scheme
+        scheme = urlsplit(self._options.login_host()).scheme
         if not isinstance(url, str) or urlsplit(url).scheme != scheme or not urlsplit(url).hostname:
             raise SourceError(
                 "Salesforce: the login did not say where the org lives (instance_url)",
