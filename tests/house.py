@@ -234,6 +234,31 @@ class House:
         return {name: self.query(f"SELECT * FROM {name}") for name in sorted(names)}
 
 
+def loaded(house: House, *rows: dict[str, str], **options: Any) -> dict[str, str]:
+    """The people are in the account, in the dynamic group Newsletter; address -> id."""
+    if "Newsletter" not in {group.name for group in house.account.groups.values()}:
+        house.account.add_group("Newsletter", dynamic=True)
+    house.configure(**{"groups": ["Newsletter"], **options})
+    house.write(*rows)
+    house.sync()
+    return ids(house)
+
+
+def ids(house: House) -> dict[str, str]:
+    return {email: one["id"] for email, one in house.account.contacts_by_email().items()}
+
+
+def first_names(house: House) -> dict[str, str]:
+    return {email: one["firstName"] for email, one in house.account.contacts_by_email().items()}
+
+
+def two_syncs(house: House, **options: Any) -> None:
+    """`crm` comes before `shop`."""
+    crm = {"groups": ["CRM", "Both"], "tags": ["crm"], **options}
+    shop = {"groups": ["Shop", "Both"], "tags": ["shop"], **options}
+    house.configure(syncs={"crm": crm, "shop": shop})
+
+
 @pytest.fixture(name="house")
 def house_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     """An empty house. Every fault that a test has ordered must have happened by its end."""
