@@ -9,7 +9,7 @@ from syncd.clock import Clock
 from syncd.config import Settings
 from syncd.errors import FluenzrError
 from syncd.fluenzr import FluenzR
-from syncd.state import erase
+from syncd.state import erase, queue
 from syncd.state.groups import Groups
 from syncd.state.store import State, hold, open_state
 from syncd.upload.erase import erase_contact
@@ -64,7 +64,7 @@ def _delete(
 
     try:
         # A create that got no answer may still come: whoever is deleted before it would be there again.
-        wait_until_settled(session, erase.last_unsettled_s(state, cids))
+        wait_until_settled(session, queue.last_unsettled(state, cids))
         with state.tx():
             erase.settle(state, cids)
         watch.phase("", "upload", len(cids))

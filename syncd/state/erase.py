@@ -201,15 +201,6 @@ def to_delete(state: "State") -> list[int]:
     return [row[0] for row in rows]
 
 
-def last_unsettled_s(state: "State", cids: Iterable[int]) -> int:
-    """When the last request about one of these was sent that got no answer, epoch seconds; 0: there is none."""
-    last = (
-        state.value("SELECT unsettled FROM contact WHERE cid=? AND inflight IS NOT NULL", cid)
-        for cid in cids
-    )
-    return max((at or 0 for at in last), default=0)
-
-
 def settle(state: "State", cids: Iterable[int]) -> None:
     """What was sent about these before has taken effect by now, or never will (inside a transaction)."""
     state.db.executemany(

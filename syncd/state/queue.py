@@ -124,9 +124,31 @@ def in_flight(state: State) -> list[int]:
     ]
 
 
-def last_unsettled_s(state: State) -> int:
-    """When the last request without an answer was sent, epoch seconds; 0: there is none."""
-    return state.value("SELECT max(unsettled) FROM contact WHERE inflight IS NOT NULL") or 0
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """The last request that got no answer and may still take effect.
+
+    at_s: when it was sent, by our clock, epoch seconds. server_ms: FluenzR's clock just before; None where it was not known.
+    """
+
+    at_s: int
+    server_ms: int | None
+
+
+def last_unsettled(state: State, cids: Iterable[int] | None = None) -> Unsettled | None:
+    """The last request without an answer about anybody, or one of these; None: there is none."""
+    rows = state.rows(
+        "SELECT cid,unsettled,inflight_at FROM contact WHERE inflight IS NOT NULL AND unsettled>0"
+    )
+    wanted = None if cids is None else set(cids)
+    found = [(row[1], row[2]) for row in rows if wanted is None or row[0] in wanted]
+    if not found:
+        return None
+    known = [server_ms for _, server_ms in found if server_ms is not None]
+    return Unsettled(
+        at_s=max(at_s for at_s, _ in found),
+        server_ms=max(known) if len(known) == len(found) else None,
+    )
 
 
 def in_flight_of(state: State, kind: str) -> list[sqlite3.Row]:

@@ -12,6 +12,7 @@ from syncd.core.undo import CUSTOM
 from syncd.errors import Refused, Unanswered
 from syncd.fluenzr_types import Contact, Page
 from syncd.state import contacts, queue
+from syncd.state.queue import Unsettled
 from syncd.state.runs import log_change
 from syncd.upload.listing import PAGE_ROWS, note_listed
 from syncd.upload.pool import Job, Request
@@ -34,7 +35,7 @@ def recover(session: Session) -> None:
         if not queue.in_flight(session.state):
             return
         log.warning(CONTACTS_DOUBTED, contacts=len(queue.in_flight(session.state)))
-        _wait_until_settled(session)
+        wait_until_settled(session, queue.last_unsettled(session.state))
         for kind in ("create", "update"):
             session.pool.drive(iter([_lost_batches(session, kind)]))
         cids = queue.in_flight(session.state)
@@ -48,17 +49,19 @@ def _each(session: Session, cids: list[int]) -> Iterator[Job]:
         yield verify_job(session, cid)
 
 
-def _wait_until_settled(session: Session) -> None:
-    """A request without an answer may still take effect; nothing of it is read before the settle time has passed."""
-    wait_until_settled(session, queue.last_unsettled_s(session.state))
+def wait_until_settled(session: Session, last: Unsettled | None) -> None:
+    """Wait until the last request without an answer cannot take effect any more; nothing of it is read before.
 
-
-def wait_until_settled(session: Session, last: int) -> None:
-    """Wait until a request that was sent then (epoch seconds; 0: none) cannot take effect any more."""
-    if not last:
+    Time that passed between two processes is believed only as far as FluenzR's clock agrees: ours may have jumped ahead meanwhile.
+    """
+    if last is None:
         return
-    # Never longer than the settle time itself, whatever the clock has done meanwhile.
-    wait_s = min(session.settle_s, max(0.0, last + session.settle_s - session.clock.now_s()))
+    server_ms = session.api.server_time_ms()
+    passed_s = 0.0  # without a Date header nothing proves that any time has passed
+    if server_ms is not None and last.server_ms is not None:
+        passed_s = min(session.clock.now_s() - last.at_s, (server_ms - last.server_ms) / 1000)
+    # Never longer than the settle time itself, whatever the clocks have done.
+    wait_s = min(session.settle_s, max(0.0, session.settle_s - passed_s))
     if wait_s > 0:
         session.watch.phase("", "settle", None)
         session.clock.sleep_s(wait_s)
