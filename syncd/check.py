@@ -84,13 +84,13 @@ def findings(path: Path | None, *, offline: bool, clock: Clock) -> Iterator[Find
             groups = found
             yield _ok("fluenzr", f"reachable, the key is accepted, {len(groups)} group(s)")
     broken = set()
-    for finding in _sources(settings):
+    for finding in _sources(settings, clock):
         yield finding
         if finding.grade is Grade.FAILED:
             broken.add(finding.what)
     for name, sync in settings.syncs.items():
         if f"source.{sync.source}" not in broken:  # its failure says it all
-            yield from _names(settings, name, sync)
+            yield from _names(settings, name, sync, clock)
         yield from _sync(name, sync, groups)
 
 
@@ -179,7 +179,7 @@ def client(settings: Settings, clock: Clock) -> FluenzR:
     )
 
 
-def _sources(settings: Settings) -> Iterator[Finding]:
+def _sources(settings: Settings, clock: Clock) -> Iterator[Finding]:
     used = {sync.source for sync in settings.syncs.values()}
     for name, source in settings.sources.items():
         place = f"source.{name}"
@@ -190,7 +190,7 @@ def _sources(settings: Settings) -> Iterator[Finding]:
             continue
         try:
             with asking(name):
-                found = _connector(settings, name).check()
+                found = _connector(settings, name, clock).check()
             yield _ok(place, found)
         except (SourceError, ConfigError) as error:
             yield _failed(place, error)
@@ -207,9 +207,11 @@ def _sources(settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _connector(settings: Settings, name: str) -> Connector:
+def _connector(settings: Settings, name: str, clock: Clock) -> Connector:
     source = settings.sources[name]
-    return registry.load(source.connector)(source.validated, Context(folder=settings.folder))
+    return registry.load(source.connector)(
+        source.validated, Context(folder=settings.folder, clock=clock)
+    )
 
 
 def _sync(name: str, sync: SyncSettings, groups: list[Group] | None) -> Iterator[Finding]:
@@ -226,10 +228,11 @@ def _sync(name: str, sync: SyncSettings, groups: list[Group] | None) -> Iterator
         )
 
 
-def _names(settings: Settings, name: str, sync: SyncSettings) -> Iterator[Finding]:
+def _names(settings: Settings, name: str, sync: SyncSettings, clock: Clock) -> Iterator[Finding]:
     """Whether the source has every name that the mapping uses."""
     place = f"sync.{name}.fields"
-    feed = Feed(sync, _connector(settings, sync.source), compile_mapping(sync.rules()), version="")
+    connector = _connector(settings, sync.source, clock)
+    feed = Feed(sync, connector, compile_mapping(sync.rules()), version="")
     abilities = feed.connector.ABILITIES
     try:
         if abilities.fields_known:

@@ -178,7 +178,8 @@ def draft(wish: Wish, *, folder: Path) -> Draft:
     if problem:
         notes.append(f"The source could not be asked for its fields: {problem}")
         notes.append("So the mapping is only a guess: correct [sync.customers.fields]")
-    if "key" in kind.OPTIONS.model_fields and "key" not in options:
+    takes_key = "key" in kind.OPTIONS.model_fields
+    if takes_key and kind.OPTIONS.model_fields["key"].default is None and "key" not in options:
         key = suggest_key(fields)
         if key is not None:
             options["key"] = key

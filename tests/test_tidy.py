@@ -51,7 +51,9 @@ CONNECTOR_MAY_FROM_SYNCD = {
     "syncd.errors",
     "syncd.files",
     "syncd.http",
+    "syncd.process",
     "syncd.secret",
+    "syncd.temporary",
 }
 ONLY_IN = {  # module -> patterns of the files that may import it
     "sqlite3": {"syncd/state/*"},
