@@ -1,16 +1,17 @@
-"""Random worlds against the real engine, in a short profile; `python tests/world.py FIRST COUNT` is the long one."""
+"""Random worlds against the real engine, in a short profile; `make chaos` is the long one."""
 
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from world import FAULT_KINDS, KEY, live_one, one_certificate, small_limits
+from world import FAULT_KINDS, KEY, STEP_KINDS, live_one, one_certificate, small_limits
 
 from syncd import run
 from syncd.sandbox import Sandbox
-from syncd.state import ledger
+from syncd.state import erase, ledger, links, marker, rebuild, release
 from syncd.state.store import State
 from syncd.upload import rounds
 from syncd.upload.session import Session
@@ -34,14 +35,14 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def live(
     seeds: range, folder: Path, host: Sandbox, *, forked: bool = False
 ) -> tuple[list[str], Counter[str]]:
-    """What went wrong in these worlds, with how to see it; and the faults that happened."""
+    """What went wrong in these worlds, with how to see it; and what happened in them."""
     wrong, fired = [], Counter[str]()
     for seed in seeds:
         world, words = live_one(seed, folder / str(seed), host, runs=RUNS, forked=forked)
         fired += world.fired
         if words:
             kill = " --kill" if forked else ""
-            wrong.append(f"{words}\n  python tests/world.py {seed} --runs {RUNS} --trace{kill}")
+            wrong.append(f"{words}\n  PYTHONPATH=tests python -m world --trace{kill} {seed}")
     return wrong, fired
 
 
@@ -49,9 +50,9 @@ def test_whatever_happens_the_account_becomes_what_the_sources_say(
     tmp_path: Path, host: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_limits(monkeypatch.setattr, threads=1)
-    wrong, fired = live(range(1, 49), tmp_path, host)
+    wrong, fired = live(range(1, 31), tmp_path, host)
     assert not wrong, "\n".join(wrong)
-    assert [kind for kind in FAULT_KINDS if not fired[kind]] == []
+    assert [kind for kind in (*FAULT_KINDS, *STEP_KINDS) if not fired[kind]] == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked and killed")
@@ -59,9 +60,16 @@ def test_a_process_that_is_killed_at_any_moment_loses_and_repeats_nothing(
     tmp_path: Path, host: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_limits(monkeypatch.setattr, threads=4)
-    wrong, fired = live(range(1, 21), tmp_path, host, forked=True)
+    wrong, fired = live(range(1, 9), tmp_path, host, forked=True)
     assert not wrong, "\n".join(wrong)
     assert fired["crash"] >= 10
+    assert fired["full disk"] >= 1
+
+
+# --- the worlds notice what is wrong ------------------------------------------------------------------
+
+
+Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def forget_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,16 +100,36 @@ def hand_on_no_history(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "copy", copy)
 
 
+def does_nothing(owner: object, name: str, result: Any = None) -> Break:
+    """A part of the engine that is not there."""
+
+    def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(owner, name, lambda *_, **__: result)
+
+    return broken
+
+
+def end_what_was_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception from what the sources want ends as soon as it is looked at."""
+    monkeypatch.setattr(links, "lay_over", lambda want, exemptions: (want, list(exemptions)))
+
+
 @pytest.mark.parametrize(
     ("broken", "first"),  # the first seed: where it was caught once, so that it is caught soon
-    [(forget_the_ledger, 5034), (trust_every_request, 5001), (hand_on_no_history, 5007)],
+    [
+        pytest.param(forget_the_ledger, 5049, id="no ledger"),
+        pytest.param(trust_every_request, 5030, id="nothing is read back"),
+        pytest.param(hand_on_no_history, 5008, id="no history travels"),
+        pytest.param(does_nothing(marker, "is_behind", result=False), 5008, id="a backup passes"),
+        pytest.param(does_nothing(rebuild, "_bar"), 5008, id="nobody is barred by a rebuild"),
+        pytest.param(does_nothing(erase, "take_over"), 5016, id="no file of the forgotten"),
+        pytest.param(does_nothing(erase, "_purge_history"), 5002, id="traces of the forgotten"),
+        pytest.param(does_nothing(release, "_latch", result=("", ())), 5022, id="release ends all"),
+        pytest.param(end_what_was_put_back, 5013, id="nothing stays undone"),
+    ],
 )
 def test_a_broken_engine_is_caught(
-    broken: Callable[[pytest.MonkeyPatch], None],
-    first: int,
-    tmp_path: Path,
-    host: Sandbox,
-    monkeypatch: pytest.MonkeyPatch,
+    broken: Break, first: int, tmp_path: Path, host: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_limits(monkeypatch.setattr, threads=1)
     broken(monkeypatch)

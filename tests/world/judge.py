@@ -14,7 +14,6 @@ from syncd.sandbox.faults import Effect
 from syncd.sandbox.limits import Limit
 from syncd.sandbox.people import Account
 from syncd.sandbox.store import Contact
-
 from world.sources import Who
 from world.truth import OPTED_OUT, Known, Violation
 
@@ -226,7 +225,8 @@ class Judge:
             return  # undoing its own accident
         if self.duty != "sync":
             raise Violation(f"I10 {email} deleted by {self.duty}")
-        if known.created_s < self.run_start_s and world.sources.wants_address(email):
+        wanted = world.sources.wants_address(email, world.truth.forgotten)
+        if known.created_s < self.run_start_s and wanted:
             raise Violation(f"I4 deleted the wanted contact {email}")
 
     def delivered(self, request: Request, answer: Answer) -> None:

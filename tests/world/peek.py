@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from syncd.state import forgotten, store
-
 from world.sources import Key, Who
 
 Rows = list[sqlite3.Row]
@@ -18,7 +17,7 @@ Rows = list[sqlite3.Row]
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """One exception from what the sources want, made by `undo`. part: f, c, g or t; name: of the field, group or tag; left: nobody wanted the person."""
+    """One exception from what the sources want, made by `undo`. part: f, c, g or t; name: of it; left: nobody wanted the person."""
 
     part: str
     name: str

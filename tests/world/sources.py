@@ -115,19 +115,23 @@ class Sources:
                 found |= {(name, key), *([email] if email else [])}
         return found
 
-    def wants_address(self, email: str) -> bool:
-        """Whether a record wants somebody at this address."""
-        return any(
-            address(record["email"]) == email and flow.takes(record)
-            for flow in self.flows
-            for record in self.tables[flow.name].values()
-        )
+    def says_out(self) -> set[Who]:
+        """Whose record says now that the person opted out."""
+        found: set[Who] = set()
+        for flow in self.flows:
+            for key, record in self.tables[flow.name].items():
+                if flow.says_out(record):
+                    email = address(record["email"])
+                    found |= {(flow.name, key), *([email] if email else [])}
+        return found
+
+    def wants_address(self, email: str, forgotten: Collection[Who]) -> bool:
+        """Whether a record wants somebody at this address, people who were forgotten left out."""
+        return email in self.wanted(forgotten)
 
     def frozen(self) -> bool:
         """Whether a record has no usable address."""
-        return any(
-            address(r["email"]) is None for rs in self.tables.values() for r in rs.values()
-        )
+        return any(address(r["email"]) is None for rs in self.tables.values() for r in rs.values())
 
     def wanted(self, forgotten: Collection[Who]) -> dict[str, Wanted]:
         """Address -> what the sources say of it, people who were forgotten left out."""
@@ -160,7 +164,11 @@ class Sources:
                 email = address(record["email"])
                 who: set[Who] = {(name, key)} | ({email} if email else set())
                 # Of people who were forgotten nothing is read.
-                if flow.says_out(record) and (not names or name in names) and not who & {*forgotten}:
+                if (
+                    flow.says_out(record)
+                    and (not names or name in names)
+                    and not who & {*forgotten}
+                ):
                     self.due_out |= who
                     self.due_seen |= who if name not in broken else set()
             lines = [json.dumps({"id": key, **record}) for key, record in records.items()]

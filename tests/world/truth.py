@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from world.peek import Peek
-from world.sources import Key, Wanted, Who
+from world.sources import Wanted, Who
 
 OPTED_OUT = ("unsubscribed", "bounced", "blocked")
 
@@ -74,6 +74,12 @@ class Truth:
     found: set[str] = dataclasses.field(default_factory=set)  # ids that stood there at a rebuild
     standing: dict[tuple[str, str, str], Standing] = dataclasses.field(default_factory=dict)
 
+    # Runs that met nothing bad. did: run -> (id, name, address) -> what it was before; saying: who opted out in their sources.
+    did: dict[int, dict[tuple[str, str, str], Any]] = dataclasses.field(default_factory=dict)
+    saying: set[Who] = dataclasses.field(default_factory=set)
+    good_s: float = 0.0  # when the last one began
+    opted_at: dict[str, float] = dataclasses.field(default_factory=dict)  # id -> when
+
     def opted_out(self, who: Who) -> bool:
         """EXEMPT (the engine cannot know): a contact was renamed by hand to an address, opted out before or after that, and is gone
         from it again, and in between no answer has shown an opted-out contact there. It stays a violation if one answer has, and
@@ -104,7 +110,7 @@ class Truth:
         live: set[Who] = sources | account
         of_copy = copy.people() if copy else set()
         every = {who for who, _ in self.enrolled} | self.opt_mail | self.opt_moved | self.opt_record
-        every |= self.latched | self.seen_out | self.absent
+        every |= self.latched | self.seen_out | self.absent | self.barred
         marks = copy.marks(every) if copy else {who: set() for who in every}
         self.enrolled = {
             (who, group): email
@@ -115,15 +121,9 @@ class Truth:
             people.intersection_update({who for who in every if who in live or "!" in marks[who]})
         for people in (self.latched, self.seen_out):
             people.intersection_update({who for who in every if "-" in marks[who]} | due_out)
-        linked: set[Who] = set()  # a known contact of theirs may have another address
-        for who in unreachable if copy else ():
-            if not isinstance(who, str) and _is_linked(copy, who):
-                linked |= {who}
         self.absent = {who for who in self.absent if who in live or "?" in marks[who]}
-        if copy:  # the address of such a record goes with it
-            self.absent |= unreachable & sources if not linked else set()
-        else:
-            self.absent |= unreachable
+        self.barred = {who for who in self.barred if who in live or "*" in marks[who]}
+        self.absent |= unreachable
         self.barred |= live | of_copy
         self.rebuilt = True
         self.found |= self.known.keys()
@@ -133,12 +133,3 @@ class Truth:
         if copy is None:
             for known in self.known.values():  # nothing proves whose they are: nobody is deleted
                 known.by_hand = True
-
-
-def _is_linked(copy: Peek | None, who: Key) -> bool:
-    assert copy is not None
-    found = copy.query(
-        "SELECT 1 FROM record r JOIN sync s USING(sync) WHERE s.name=? AND r.key=? AND r.cid IS NOT NULL",
-        *who,
-    )
-    return bool(found)
