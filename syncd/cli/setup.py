@@ -98,15 +98,17 @@ def check(
     Exit codes: 0 fine; 1 something cannot be reached; 2 the configuration is wrong.
     """
     from syncd.check import Finding, findings, gravest
+    from syncd.cli.signals import stopping
     from syncd.report.checks import finding_json, finding_words, verdict
 
     if offline and probe:
         raise UsageError("--offline and --probe exclude each other")
     invocation: Invocation = context.obj
     found: list[Finding] = []
-    for finding in findings(invocation.path, offline=offline, clock=invocation.clock):
-        found.append(finding)
-        (finding_json if json else finding_words)(finding)
+    with stopping(invocation.clock):
+        for finding in findings(invocation.path, offline=offline, clock=invocation.clock):
+            found.append(finding)
+            (finding_json if json else finding_words)(finding)
     code = gravest(found)
     if probe and not code:
         _probe(invocation, invocation.settings(), json=json)
