@@ -367,7 +367,11 @@ def _chunks(pasts: Iterator[Past]) -> Iterator[list[Past]]:
 
 
 def _same_contact(before: Person, now: Person) -> bool:
-    """Whether FluenzR still has the contact that it had: not one that somebody made anew under the same address."""
-    if before.rid is None:
-        return before.origin == now.origin  # its id was never known; adopted now: it is another one
-    return before.rid == now.rid
+    """Whether FluenzR still has the contact that it had: not one that somebody made anew, or renamed, under the same address."""
+    if before.rid is not None:
+        return before.rid == now.rid
+    if before.origin != now.origin:  # its id was never known; adopted now: it is another one
+        return False
+    was, shown = before.sent, now.sent  # something of ours is still there
+    fields = any(same_value(shown.fields.get(name), value) for name, value in was.fields.items())
+    return fields or bool(was.tags & shown.tags or was.groups & shown.groups)

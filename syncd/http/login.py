@@ -19,6 +19,7 @@ from syncd.http.client import Answer, HttpClient
 from syncd.secret import Secret
 
 EARLY_S = 60.0  # a token is renewed so long before it ends: a request must not meet its end
+KNOWN_MAX = 20  # tokens and secrets that are kept out of errors: those of the last hours
 LIFE_S = 1800.0  # of a token whose vendor does not say
 
 
@@ -139,9 +140,9 @@ class OAuth:
     def _fetch(self) -> None:
         place = f"{urlsplit(self._url).hostname}: no access token"
         form = {name: _text(value) for name, value in self._form.items()}
-        self._known += [
-            form[name] for name, value in self._form.items() if isinstance(value, Secret)
-        ]
+        for name, value in self._form.items():
+            if isinstance(value, Secret) and form[name] not in self._known:
+                self._known.append(form[name])
         headers = dict(self._basic.headers()) if self._basic else {}
         headers |= {
             "Content-Type": "application/x-www-form-urlencoded",
@@ -158,7 +159,7 @@ class OAuth:
         token = found.get("access_token")
         if answer.status != 200 or not isinstance(token, str) or not token:
             raise self._refused(place, answer, found)
-        self._known.append(token)
+        self._known = [*self._known, token][-KNOWN_MAX:]
         self._keep_rotated(found, form)
         life_s = found.get("expires_in")
         life_s = float(life_s) if isinstance(life_s, int | float) and life_s > 0 else LIFE_S
@@ -174,7 +175,8 @@ class OAuth:
         return SourceDenied(
             place,
             why=f"The vendor answered {words}",
-            hint="Check client id, client secret and refresh token; a token that was revoked must be made anew",
+            hint="Check client id, client secret and refresh token; a token that was revoked must be made anew. Some vendors"
+            " also say no for ten minutes when too many tokens were asked for",
         )
 
     def _keep_rotated(self, found: Mapping[str, Any], form: Mapping[str, str]) -> None:
