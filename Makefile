@@ -40,6 +40,7 @@ bench: $(INSTALLED)  ## speed and memory at size (minutes)
 chaos: $(INSTALLED)  ## random worlds against the whole product: crashes, lost answers, people, operators, full disks, SIGKILL (an hour)
 	PYTHONPATH=tests $(BIN)/python -m world 1 $(SCHEDULES)
 	PYTHONPATH=tests $(BIN)/python -m world --kill 1 $(SCHEDULES)
+	HYPOTHESIS_PROFILE=chaos EXAMPLES=$(SCHEDULES) $(BIN)/pytest tests/test_machine.py -k random
 
 clean:  ## remove the environment and everything that the tools left
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
