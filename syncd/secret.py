@@ -14,7 +14,9 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from syncd.errors import ConfigError
 
-ITSELF = re.compile(r"flz_sk_\w{20}|pat-[a-z0-9]+-[0-9a-f-]{20,}|eyJ[\w-]{8,}\.")  # keys, and no names
+ITSELF = re.compile(
+    r"flz_sk_\w{20}|pat-[a-z0-9]+-[0-9a-f-]{20,}|eyJ[\w-]{8,}\."
+)  # keys, and no names
 SCHEMES = ("env", "file", "credential")
 SECRET_BYTES_MAX = 64 * 1024  # a key or a password; anything larger is the wrong file
 

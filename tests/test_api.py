@@ -95,7 +95,8 @@ def test_what_may_pass_is_tried_again(acme: Acme, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("17", 17), ("0", 0), ("2.5", 2.5), ("date", 30), ("soon", 1), ("", 1)]
+    ("header", "seconds"),
+    [("17", 17), ("0", 1), ("2.5", 2.5), ("-3", 1), ("nan", 1), ("date", 30), ("soon", 1), ("", 1)],
 )
 def test_the_vendor_says_how_long(acme: Acme, header: str, seconds: float) -> None:
     if header == "date":
@@ -103,6 +104,24 @@ def test_the_vendor_says_how_long(acme: Acme, header: str, seconds: float) -> No
         header = moment.strftime("%a, %d %b %Y %H:%M:%S GMT")
     acme.faults = [Told(429, b"", {"Retry-After": header})]
     assert waited_s(acme) == seconds
+
+
+def test_who_says_no_seconds_at_all_is_not_asked_five_times_at_once(acme: Acme) -> None:
+    acme.faults = [Told(429, b"", {"Retry-After": "0"})] * 4
+    assert waited_s(acme) == 1 + 2 + 4 + 8
+
+
+@pytest.mark.parametrize("ahead_s", [-7200, 7200])
+def test_a_date_is_taken_by_the_clock_that_wrote_it(acme: Acme, ahead_s: float) -> None:
+    """Our own clock may be wrong by hours: that is no reason to give up, or to ask at once."""
+    theirs_s = acme.clock.now_s() + ahead_s
+    dates = {
+        name: datetime.fromtimestamp(moment_s, UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
+        for name, moment_s in (("Date", theirs_s), ("Retry-After", theirs_s + 30))
+    }
+    acme.date = False
+    acme.faults = [Told(429, b"", dates)]
+    assert waited_s(acme) == 30
 
 
 def test_after_five_tries_the_read_fails(acme: Acme) -> None:
@@ -134,6 +153,24 @@ def test_html_with_status_200_is_no_answer(acme: Acme) -> None:
     with api(acme) as asked, pytest.raises(SourceError, match=r"not JSON.*text/html") as caught:
         asked.get("/x")
     assert "log in" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sent", "seen"),
+    [
+        (rb"cut \ud83d", "cut \ufffd"),
+        (rb"\uDE00 cut", "\ufffd cut"),
+        (rb"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (rb"\\ud83d \ud83d", r"\ud83d" + " \ufffd"),
+        (rb"\u0000 \ud83d \"", '\x00 \ufffd "'),
+    ],
+)
+def test_half_an_emoji_makes_no_read_fail(acme: Acme, sent: bytes, seen: str) -> None:
+    """As a vendor leaves it that cuts a long text in the middle of a character."""
+    acme.faults = [Told(200, b'{"name":"' + sent + b'"}')]
+    with api(acme) as asked:
+        assert asked.get("/x") == {"name": seen}
+    assert len(acme.asked) == 1
 
 
 def test_an_empty_answer_is_nothing(acme: Acme) -> None:
@@ -204,6 +241,15 @@ def test_a_wrong_request_is_refused_in_the_vendors_words(acme: Acme) -> None:
         asked.get("/x")
     assert caught.value.status == 400
     assert "ann.lee" not in str(caught.value)
+
+
+def test_an_address_within_a_url_is_not_shown(acme: Acme) -> None:
+    acme.faults = [
+        Told(400, b"not found: /people?email=ann.lee%40example.com&x=1 or bob@example.com.")
+    ]
+    with api(acme) as asked, pytest.raises(SourceRefused) as caught:
+        asked.get("/x")
+    assert "email=(address)&x=1 or (address)" in str(caught.value)
 
 
 def test_basic_takes_a_secret_as_the_name(acme: Acme) -> None:

@@ -1,51 +1,21 @@
-"""Pipedrive against its double: what is read, what is seen, what is survived."""
+"""Pipedrive against its double: what is read, and what is survived."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from doubles.pipedrive import LEVEL, TITLE, TOKEN, Pipedrive, problem
+from doubles.pipedrive import LEVEL, TITLE, Pipedrive, problem
 from doubles.server import Told
+from pipedrive_reads import connector, crm_fixture, fields, keys, read
 
-from connectors.pipedrive import PipedriveConnector, PipedriveOptions
-from syncd.connector import Checkpoint, Context, Event, Record, Request, Resync, Tombstone
+from connectors.pipedrive import PipedriveConnector
+from syncd.connector import Request
 from syncd.errors import SourceDenied, SourceError, SourceExhausted, SourceRefused
 from syncd.testing import conformance
-from syncd.testing.clock import FakeClock
 from syncd.testing.conformance import ConnectorSuite
 
-
-@pytest.fixture
-def crm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipedrive]:
-    monkeypatch.setenv("PIPEDRIVE_TOKEN", TOKEN)
-    with Pipedrive(FakeClock()) as double:
-        for key in range(1, 6):
-            double.put(key, f"p{key}@example.com", first_name=f"P{key}")
-            double.clock.advance_s(3600)
-        yield double
-
-
-def connector(crm: Pipedrive, **options: Any) -> PipedriveConnector:
-    given = {"token": "env:PIPEDRIVE_TOKEN", "base_url": crm.url, **options}
-    return PipedriveConnector(PipedriveOptions.model_validate(given), Context(clock=crm.clock))
-
-
-def read(crm: Pipedrive, cursor: str | None = None, *fields: str, **options: Any) -> list[Event]:
-    wanted = frozenset(fields or {"_email"})
-    return list(connector(crm, **options).read(Request(cursor=cursor, fields=wanted)))
-
-
-def keys(events: list[Event]) -> list[str]:
-    return [event.key for event in events if isinstance(event, Record)]
-
-
-def fields(events: list[Event], key: str) -> Any:
-    return next(e.fields for e in events if isinstance(e, Record) and e.key == key)
-
-
-def cursor(events: list[Event]) -> str:
-    return [event.cursor for event in events if isinstance(event, Checkpoint)][-1]
+__all__ = ["crm_fixture"]
 
 
 # Values
@@ -88,7 +58,7 @@ def test_the_primary_address_is_read_and_the_others_where_they_are_wanted(crm: P
 
 
 def test_company_and_owner_are_joined(crm: Pipedrive) -> None:
-    crm.organizations[42] = {"name": "Example SA", "website": "https://example.com"}
+    crm.put_organization(42, name="Example SA", website="https://example.com")
     crm.users = [{"id": 7, "name": "Olga O.", "email": "o@example.com"}]
     crm.put(1, org_id=42)
     crm.put(2, org_id={"value": 42}, owner_id=404)  # as v1 sends it
@@ -106,80 +76,115 @@ def test_marketing_status_is_asked_for_and_never_guessed(crm: Pipedrive) -> None
     events = read(crm, None, "_email", "marketing_status")
     assert fields(events, "1")["marketing_status"] == "unsubscribed"
     assert "marketing_status" not in fields(read(crm), "1")
+    crm.put(2, marketing_status=None)
+    assert fields(read(crm, None, "marketing_status"), "2") == {}
     crm.campaigns = False
     with pytest.raises(SourceRefused, match="include_fields"):
         read(crm, None, "marketing_status")
+    crm.refuses_added = False
+    assert fields(read(crm, None, "marketing_status"), "1") == {}
 
 
-# Changes
+def test_a_status_is_never_shown_in_the_language_of_the_account(crm: Pipedrive) -> None:
+    """A condition compares it with the API's own word, whatever label the field's metadata has."""
+    crm.put(1, marketing_status="unsubscribed")
+    assert fields(read(crm, None, "marketing_status"), "1") == {"marketing_status": "unsubscribed"}
 
 
-def test_only_what_was_updated_is_read(crm: Pipedrive) -> None:
-    first = read(crm)
-    crm.clock.advance_s(3600)
-    crm.put(3, first_name="New")
-    second = read(crm, cursor(first), "first_name")
-    assert keys(second) == ["3", "5"]  # 5 is within the overlap
-    crm.clock.advance_s(3600)
-    assert keys(read(crm, cursor(second))) == ["3"]
+@pytest.mark.parametrize("refused", [False, True])
+def test_an_account_without_the_add_on_does_not_offer_its_fields(
+    crm: Pipedrive, refused: bool
+) -> None:
+    names = {one.name for one in connector(crm).fields()}
+    assert {"marketing_status", "doi_status"} <= names
+    whole = list(connector(crm).read(Request()))
+    assert fields(whole, "1")["marketing_status"] == "no_consent"
+    crm.campaigns, crm.refuses_added = False, refused
+    assert "marketing_status" not in {one.name for one in connector(crm).fields()}
+    assert "not marketing_status" in connector(crm).check()
+    assert "marketing_status" not in fields(list(connector(crm).read(Request())), "1")
 
 
-def test_rows_that_change_between_pages_are_neither_lost_nor_doubled(crm: Pipedrive) -> None:
-    for key in range(1, 1_201):
-        crm.put(key, f"p{key}@example.com")
-    first = read(crm)
-    crm.clock.advance_s(3600)
-    for key in range(1, 1_201):
-        crm.put(key, first_name="New")
-
-    def touch(asked: Any) -> None:
-        if asked.path.endswith("/persons"):
-            crm.clock.advance_s(2)
-            for key in (1, 600, 1_199):
-                crm.put(key, first_name="Newer")
-
-    crm.before_answer = touch
-    second = read(crm, cursor(first), "first_name")
-    crm.before_answer = lambda asked: None
-    assert len(keys(second)) == len(set(keys(second)))
-    crm.clock.advance_s(60)
-    third = read(crm, cursor(second), "first_name")
-    shown = {e.key: e.fields["first_name"] for e in [*second, *third] if isinstance(e, Record)}
-    assert len(shown) == 1_200
-    assert [shown[key] for key in ("1", "600", "1199")] == ["Newer"] * 3
+def test_a_job_title_is_there_where_contact_sync_is_on(crm: Pipedrive) -> None:
+    crm.put(1, job_title="CTO")
+    assert fields(read(crm, None, "job_title"), "1") == {}
+    assert "job_title" not in {one.name for one in connector(crm).fields()}
+    crm.contact_sync = True
+    assert fields(read(crm, None, "job_title"), "1") == {"job_title": "CTO"}
+    assert "job_title" in {one.name for one in connector(crm).fields()}
 
 
-@pytest.mark.parametrize("listed", [False, True])
-def test_deleted_persons_never_come_as_records(crm: Pipedrive, listed: bool) -> None:
-    crm.shows_deleted = listed
-    first = read(crm)
-    crm.clock.advance_s(3600)
-    crm.delete(3)
-    events = read(crm, cursor(first))
-    assert "3" not in keys(events)
-    assert (Tombstone("3") in events) is listed
-    assert keys(read(crm)) == ["1", "2", "4", "5"]
+def test_more_custom_fields_than_can_be_named_all_come(crm: Pipedrive) -> None:
+    many = [f"{number:040x}" for number in range(16)]
+    crm.put(1, custom_fields={TITLE: "CTO", LEVEL: 10})
+    events = read(crm, None, TITLE, LEVEL, *many)
+    assert fields(events, "1") == {TITLE: "CTO", LEVEL: "Gold"}
+    assert not any("custom_fields" in asked.query for asked in crm.asked)
+    read(crm, None, TITLE, LEVEL, *many[:13])
+    assert crm.asked[-1].query["custom_fields"].count(",") == 14
 
 
-def test_a_filter_that_has_other_members_makes_everything_be_read(crm: Pipedrive) -> None:
-    """Who joins a filter did not change."""
-    crm.filters = {"Warm": {1, 2}, "Others": {3}}
-    first = read(crm, None, "_lists", filters=["Warm"])
-    assert [fields(first, key)["_lists"] for key in ("1", "2", "3")] == [["Warm"], ["Warm"], []]
-    crm.clock.advance_s(3600)
-    crm.filters["Others"].add(4)
-    second = read(crm, cursor(first), "_lists", filters=["Warm"])
-    assert not any(isinstance(e, Resync) for e in second)
-    crm.filters["Warm"].remove(1)
-    third = read(crm, cursor(second), "_lists", filters=["Warm"])
-    assert any(isinstance(e, Resync) for e in third)
-    assert len(keys(third)) == 5
-    assert fields(third, "1")["_lists"] == []
-    with pytest.raises(SourceError, match="no filter 'Wram'"):
-        read(crm, None, "_lists", filters=["Wram"])
+def test_labels_that_nobody_names_are_not_known(crm: Pipedrive) -> None:
+    crm.put(1, label_ids=[1])
+    answer = crm.answer
+
+    def without_metadata(asked: Any) -> Told:
+        return Told(200, {"success": True, "data": []}) if "Fields" in asked.path else answer(asked)
+
+    crm.answer = without_metadata  # type: ignore[method-assign]
+    events = read(crm, None, "_tags")
+    assert fields(events, "1") == {}
+    assert fields(events, "2") == {"_tags": []}
 
 
 # Limits and failures
+
+
+def test_a_day_that_ends_in_the_middle_of_a_read_ends_it(crm: Pipedrive) -> None:
+    for key in range(1, 2_001):
+        crm.put(key, f"p{key}@example.com")
+    crm.budget = 30
+    with pytest.raises(SourceExhausted, match="midnight"):
+        read(crm)
+    assert len(crm.asked) == 4
+
+
+def test_a_long_read_keeps_to_the_burst(crm: Pipedrive) -> None:
+    """The double answers 429 to the 21st request in 2 s."""
+    for key in range(1, 2_501):
+        crm.put_organization(key, name=f"O{key}")
+        crm.put(key, f"p{key}@example.com", org_id=key)
+    answers = []
+    answer = crm.answer
+
+    def noted(asked: Any) -> Told:
+        answers.append(told := answer(asked))
+        return told
+
+    crm.answer = noted  # type: ignore[method-assign]
+    assert len(keys(read(crm, None, "_email", "_company"))) == 2_500
+    assert {told.status for told in answers} == {200}
+
+
+def test_who_is_shut_out_is_not_told_of_scopes(crm: Pipedrive) -> None:
+    """Too many 429s become a 403 of what stands before Pipedrive: a page, not an answer."""
+    crm.faults = [None, Told(403, b"<html>Attention Required!</html>")]
+    with pytest.raises(SourceExhausted, match="lets this machine in again"):
+        read(crm)
+    crm.faults = [None, problem(403, "Scope and URL mismatch")]
+    with pytest.raises(SourceDenied, match="contacts:read"):
+        read(crm)
+
+
+def test_a_listing_out_of_order_is_no_read(crm: Pipedrive) -> None:
+    """Where a person can move, another one may be passed over, and would count as gone."""
+    rows = [{"id": 2, "update_time": None}, {"id": 1, "update_time": None}]
+    crm.faults = [None, Told(200, {"success": True, "data": rows})]
+    with pytest.raises(SourceError, match="order of ids"):
+        read(crm)
+    crm.faults = [None, Told(200, {"success": True, "data": {"items": []}})]
+    with pytest.raises(SourceError, match="no list"):
+        read(crm)
 
 
 def test_the_days_tokens_end_the_run_whatever_retry_after_says(crm: Pipedrive) -> None:
@@ -222,6 +227,9 @@ def test_an_app_reads_at_the_host_that_its_token_names(
         "client_secret": "env:SECRET", "refresh_token": "env:REFRESH",
     }  # fmt: skip
     assert len(keys(read(crm, **login))) == 5
+    crm.api_domain = "example.com"  # where a token would go astray
+    with pytest.raises(SourceError, match="api_domain"):
+        read(crm, **login)
     monkeypatch.setenv("REFRESH", "revoked-made-up")
     with pytest.raises(SourceDenied, match="invalid_grant") as caught:
         read(crm, **login)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from doubles.server import Asked, Double, Told
 from pydantic import ValidationError
+from raw_server import response, serving
 
 from connectors.rest import RestConnector, RestOptions
 from syncd.connector import Checkpoint, Context, Event, Record, Request, Resync, Tombstone
-from syncd.errors import SourceDenied, SourceError
+from syncd.errors import SourceDenied, SourceError, SourceRefused
 from syncd.http import parse_time, rfc3339
 from syncd.testing import conformance
 from syncd.testing.conformance import ConnectorSuite
@@ -214,10 +215,126 @@ def test_rows_that_move_between_pages_are_noticed_by_the_total(web: People) -> N
 
 
 def test_fewer_records_than_the_total_are_no_read(web: People) -> None:
-    with pytest.raises(SourceError, match="2 records came, and the API says that there are 5"):
-        read(
-            web, "offset", total="meta.total", size=3, params={"ignored": "yes"}, size_param="rows"
-        )
+    answer = web.answer
+
+    def one_more(asked: Asked) -> Told:
+        told = answer(asked)
+        told.body["meta"]["total"] += 1
+        return told
+
+    web.answer = one_more  # type: ignore[method-assign]
+    for style in ("offset", "cursor"):
+        with pytest.raises(SourceError, match="5 records came, and the API says that there are 6"):
+            read(web, style, total="meta.total")
+
+
+@pytest.mark.parametrize("style", ["page", "offset"])
+def test_a_page_that_is_always_shorter_than_size_is_not_the_last(web: People, style: str) -> None:
+    """The API gives two at once, whatever it is asked for: the read would end there, and everybody else would be gone."""
+    with pytest.raises(SourceError, match="a page has 2 records, not 3") as caught:
+        read(web, style, size=3, size_param="rows")
+    assert "Set size = 2" in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_single_short_page_is_the_last_where_nothing_follows(web: People, status: int) -> None:
+    if status == 404:
+        web.faults = [None, Told(404, {"detail": "Invalid page."})]
+    assert len(keys(read(web, "page", size=9))) == 5
+    assert len(web.asked) == 2
+
+
+def test_a_page_that_is_refused_later_is_no_end(web: People) -> None:
+    web.faults = [None, None, Told(404, {"detail": "Invalid page."})]
+    with pytest.raises(SourceRefused):
+        read(web, "page")
+
+
+def test_nothing_is_asked_beyond_the_total(web: People) -> None:
+    """Some APIs answer with an error behind the last page, also where that was full."""
+    web.put("6", email="p6@example.com")
+    assert len(keys(read(web, "page", total="meta.total"))) == 6
+    assert [asked.query["page"] for asked in web.asked] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("style", ["page", "offset"])
+def test_an_api_that_takes_no_notice_of_the_page_is_no_read(web: People, style: str) -> None:
+    web.rows = {key: web.rows[key] for key in ("1", "2")}
+    options = {"page_param": "seite", "key": None}
+    web.answer = lambda asked: Told(200, {"data": {"people": list(web.rows.values())}})  # type: ignore[method-assign]
+    with pytest.raises(SourceError, match="the same page came twice"):
+        read(web, style, **options)
+
+
+@pytest.mark.parametrize("body", [b"", b"null"])
+def test_an_answer_without_anything_is_not_an_empty_list(web: People, body: bytes) -> None:
+    web.faults = [Told(200, body)]
+    with pytest.raises(SourceError, match="no list of records"):
+        read(web)
+    web.faults = [Told(204)]
+    assert keys(read(web)) == []
+
+
+def test_a_cursor_must_be_one(web: People) -> None:
+    web.faults = [Told(200, {"data": {"people": []}, "meta": {"next": {"page": 2}}})]
+    with pytest.raises(SourceError, match="is no cursor"):
+        read(web)
+
+
+def test_a_link_is_followed_as_it_is() -> None:
+    """A name may stand in it twice, and a value may be empty."""
+    first = b'[{"id": 1}]'
+    link = 'Link: </v1/people?with%5B%5D=a&with%5B%5D=b&empty=>; rel="next"'
+    answers = [response(b'[{"id": 2}]'), response(first, link)]
+    with serving(lambda connection: connection.sendall(answers.pop())) as server:
+        options = {"base_url": server.url, "path": "/people", "key": "id", "paging": "link"}
+        source = RestConnector(RestOptions.model_validate(options), Context())
+        assert keys(list(source.read(Request()))) == ["1", "2"]
+    assert b"/v1/people?with%5B%5D=a&with%5B%5D=b&empty= " in server.requests[1]
+
+
+@pytest.mark.parametrize(
+    ("header", "followed"),
+    [
+        ('<{url}?start=4>; rel="last next"', True),
+        ('<{url}?start=2>; rel="prev", <{url}?start=4>; title="a, b"; rel=next', True),
+        ('<{url}?start=4>; REL="Next"', True),
+        ('<{url}?start=4>; rel="next-archive"', False),
+        ('<{url}?start=4>; rel="prev"; title="rel=next"', False),
+    ],
+)
+def test_the_link_header_in_all_its_forms(web: People, header: str, followed: bool) -> None:
+    held = {"Link": header.format(url=f"{web.url}/v1/header")}
+    web.faults = [Told(200, {"data": {"people": []}}, held)]
+    assert (keys(read(web, "header")) == ["5"]) is followed
+
+
+@pytest.mark.parametrize("path", ["/v1evil/link", "/v2/link", "/link"])
+def test_a_link_to_another_part_of_the_host_is_not_followed(web: People, path: str) -> None:
+    web.faults = [Told(200, {"data": {"people": []}, "meta": {"next": f"{web.url}{path}"}})]
+    with pytest.raises(SourceError, match="outside of base_url"):
+        read(web, "link")
+    assert len(web.asked) == 1
+
+
+def test_an_import_is_not_read_again_for_ever(web: People) -> None:
+    first = read(web, **INCREMENTAL)
+    web.clock.advance_s(2 * 86_400)
+    second = read(web, cursor=cursor(first), **INCREMENTAL)
+    assert len(keys(second)) == 5
+    web.clock.advance_s(3600)
+    assert keys(read(web, cursor=cursor(second), **INCREMENTAL)) == []
+
+
+def test_a_date_is_early_enough_for_every_zone(web: People) -> None:
+    """The day of an API in another zone begins half a day later than ours; and "after a day" may mean after its end."""
+    first = read(web, **INCREMENTAL)
+    read(web, cursor=cursor(first), since_format="date", **INCREMENTAL)
+    since = parse_time(web.asked[-1].query["since"])
+    changed = parse_time(web.rows["1"]["changed"])
+    assert since is not None
+    assert changed is not None
+    assert (changed - since).days >= 2
 
 
 def test_a_paging_that_goes_round_in_circles_is_no_read(web: People) -> None:
@@ -238,6 +355,9 @@ def test_a_link_to_elsewhere_is_not_followed(web: People) -> None:
     [
         {"username": "u", "token": "env:A"},
         {"modified": "changed"},
+        {"modified": "changed", "since_param": "since"},
+        {"deleted": "gone"},
+        {"overlap_minutes": 0},
         {"paging": "cursor"},
         {"paging": "page"},
         {"body": {"a": 1}},

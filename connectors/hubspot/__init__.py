@@ -1,10 +1,10 @@
 """HubSpot: contacts with their company, owner and lists.
 
 A full read lists all contacts in the order of their ids. An incremental read searches what was changed within a fixed window, page by
-page by id, so that neither the search's limit of 10,000 hits nor thousands of contacts with one time matter; then come the
-archived contacts and, where `_lists` is in use, everybody who joined a list. Deleted is what is archived; a contact that was
-deleted for good (privacy), or left a list, shows in a full read only. Values are text but for booleans and numbers, by the
-property's type.
+page by id, so that neither the search's limit of 10,000 hits nor thousands of contacts with one time matter, and reads them by their ids,
+for the search's index is late; before come the archived contacts, and after them, where they are in use, everybody who joined a list,
+and the opt-outs of further addresses. Deleted is what is archived; a contact that was deleted for good (privacy) shows in a full read
+only. Values are text but for booleans and numbers, by the property's type.
 
 Source: connectors reference, section 1 (HubSpot). Limits: 100 requests in 10 s, 4 searches a second [S6], 10,000 hits [S4].
 """
@@ -15,8 +15,9 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
+from connectors.hubspot.addresses import opt_outs
 from connectors.hubspot.lists import lists_of
-from connectors.hubspot.reading import Reading
+from connectors.hubspot.reading import Reading, Wishes
 from connectors.hubspot.vendor import (
     CONTACTS,
     HUBSPOT,
@@ -24,6 +25,7 @@ from connectors.hubspot.vendor import (
     READ_COMPANIES,
     READ_CONTACTS,
     READ_LISTS,
+    READ_OPT_OUTS,
     READ_OWNERS,
     READ_SCHEMAS,
     properties,
@@ -68,8 +70,8 @@ class HubspotConnector:
         joins=frozenset({"_company", "_owner", "_lists"}),
         memberships=frozenset({"_lists"}),
         opt_outs=("hs_email_optout",),
-        caps="searches 4 times a second, 200 contacts each",
-        sweep="needs a full read a day for contacts that were deleted for good",
+        caps="searches 4 times a second; lists all archived contacts, and everybody in each list that is in use, in every read",
+        sweep="needs a full read a day for contacts that were deleted for good or restored, and for renamed companies and owners",
     )
     SUMMARY: ClassVar[str] = "HubSpot: contacts, with company, owner and lists"
 
@@ -82,7 +84,7 @@ class HubspotConnector:
         with self._api() as api:
             api.get(CONTACTS, {"limit": 1}, needs=READ_CONTACTS)
             api.get("/crm/v3/properties/contacts", needs=READ_SCHEMAS)
-            lacking = list(_lacking(api))
+            lacking = list(_lacking(api, all_emails=self._options.emails == "all"))
         return ", ".join(["HubSpot: contacts can be read", *lacking])
 
     def fields(self) -> list[SourceField]:
@@ -115,19 +117,14 @@ class HubspotConnector:
         with ExitStack() as stack:
             api = stack.enter_context(self._api())
             search = stack.enter_context(self._api(HUBSPOT_SEARCH))
-            yield from Reading(
-                api,
-                search,
-                request,
-                all_emails=self._options.emails == "all",
-                lists=self._options.lists,
-            ).events()
+            wishes = Wishes(self._options.emails == "all", self._options.lists)
+            yield from Reading(api, search, request, wishes).events()
 
     def _api(self, vendor: Vendor = HUBSPOT) -> Api:
         return Api(self._options.base_url, vendor, self._login, self._clock)
 
 
-def _lacking(api: Api) -> Iterator[str]:
+def _lacking(api: Api, *, all_emails: bool) -> Iterator[str]:
     """What else a mapping may use and this login may not read."""
     try:
         api.get("/crm/v3/objects/companies", {"limit": 1})
@@ -141,6 +138,10 @@ def _lacking(api: Api) -> Iterator[str]:
         next(lists_of(api), None)
     except SourceDenied:
         yield f"not _lists: {READ_LISTS} is missing"
+    try:
+        opt_outs(api, ["nobody@example.com"] if all_emails else [])
+    except SourceDenied:
+        yield f"not the opt-outs of further addresses: {READ_OPT_OUTS} is missing"
 
 
 def _login(options: HubspotOptions, context: Context) -> Login:

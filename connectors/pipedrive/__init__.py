@@ -1,19 +1,24 @@
 """Pipedrive: persons with their organization, owner, labels and saved filters.
 
 A full read lists all persons in the order of their ids; an incremental one those that were updated within a fixed window, also by id, so
-that nothing moves between two pages. Deleted and merged persons are left out of the listing and told nowhere: the next full read
-finds them (a row that does come with `is_deleted` counts as deleted). A filter's members are read whole each time. A custom field stands
-under its key of 40 characters, as in Pipedrive's API; `syncd init` shows its name.
+that nothing moves between two pages, and the persons of organizations that were updated. Deleted and merged persons are left out of
+the listing and told nowhere: the next full read finds them (a row that does come with `is_deleted` counts as deleted). Whether
+unsubscribing updates a person, nobody says: where `marketing_status` is mapped, everybody's is compared in each read. A label or an
+owner that was renamed, and a filter that has other members, makes everybody be read. A custom field stands under its key of 40
+characters, as in Pipedrive's API; `syncd init` shows its name.
 
 Source: connectors reference, section 3 (Pipedrive). Limits: 20 requests in 2 s on the smallest plan, 10 tokens a page of 500 [S7][S9].
 """
 
 from collections.abc import Iterator
 from typing import ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
-from connectors.pipedrive.reading import ALWAYS, Reading, person_fields
+from connectors.pipedrive.beside import filter_ids
+from connectors.pipedrive.person_fields import ADDED, ALWAYS, added_fields, person_fields
+from connectors.pipedrive.reading import Reading
 from connectors.pipedrive.vendor import (
     ORGANIZATIONS,
     PERSONS,
@@ -24,7 +29,7 @@ from connectors.pipedrive.vendor import (
     rows_of,
 )
 from syncd.connector import Abilities, Context, Event, Options, Preset, Request, SourceField
-from syncd.errors import SourceDenied
+from syncd.errors import SourceDenied, SourceError
 from syncd.http import Api, BaseUrl, Login, OAuth, Token
 from syncd.secret import Secret
 
@@ -66,8 +71,8 @@ class PipedriveConnector:
         joins=frozenset({"_company", "_owner", "_email", "_phone", "_tags", "_lists"}),
         memberships=frozenset({"_lists"}),
         opt_outs=("marketing_status",),
-        caps="has a daily budget of tokens, 10 for 500 persons",
-        sweep="needs a full read for deleted and merged persons",
+        caps="has a daily budget of tokens, 10 for 500 persons; with marketing_status all persons are listed in each read",
+        sweep="needs a full read for deleted and merged persons, and addresses that were taken from one",
     )
     SUMMARY: ClassVar[str] = "Pipedrive: persons, with organization, owner, labels and filters"
 
@@ -80,15 +85,17 @@ class PipedriveConnector:
         with self._api() as api:
             rows_of(api.get(PERSONS, {"limit": 1}, needs=READ_CONTACTS), PERSONS)
             person_fields(api)
+            if self._options.filters:
+                filter_ids(api, self._options.filters)
             lacking = list(_lacking(api))
         return ", ".join(["Pipedrive: persons can be read", *lacking])
 
     def fields(self) -> list[SourceField]:
-        """What every person has, then the custom fields by their keys."""
+        """What every person has in this account, then the custom fields by their keys."""
         with self._api() as api:
-            custom = person_fields(api)
+            custom, added = person_fields(api), added_fields(api)
         return [
-            *(SourceField(name) for name in ALWAYS),
+            *(SourceField(name) for name in ALWAYS if name in added or name not in ADDED),
             *(SourceField(one.key, one.name) for one in custom.values() if one.key not in ALWAYS),
         ]
 
@@ -123,10 +130,14 @@ class PipedriveConnector:
         if base_url is None and isinstance(self._login, OAuth):
             self._login.headers()  # the first token tells the account's own host
             base_url = str(self._login.granted.get("api_domain") or HOST)
+            if urlsplit(base_url).scheme != urlsplit(self._options.token_url).scheme:
+                raise SourceError("Pipedrive: the login names no host of the account (api_domain)")
         return Api(base_url or HOST, PIPEDRIVE, self._login, self._clock)
 
 
 def _lacking(api: Api) -> Iterator[str]:
+    if not added_fields(api):
+        yield "not marketing_status: the account has no Campaigns add-on"
     try:
         api.get(ORGANIZATIONS, {"limit": 1})
     except SourceDenied:

@@ -35,9 +35,19 @@ def _judge(answer: Answer, now_s: float) -> Verdict:
             return Exhausted("after midnight, UTC")
         wait_s = retry_after_s(answer.headers, now_s)
         return Again(_reset_s(answer, now_s) if wait_s is None else wait_s)
+    if answer.status == 403 and not _is_json(answer):
+        # Who goes on after too many 429s is shut out by what stands before Pipedrive, without a word of Pipedrive's [M].
+        return Exhausted("once Pipedrive lets this machine in again, mostly within the hour")
     if answer.status == 402:
         return Denied("The account's subscription has ended: Pipedrive says what is to be paid")
     return by_status(answer, now_s)
+
+
+def _is_json(answer: Answer) -> bool:
+    try:
+        return isinstance(orjson.loads(answer.body), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _heed(answer: Answer, now_s: float) -> float:
@@ -70,7 +80,9 @@ def rows_of(found: Any, path: str) -> list[dict[str, Any]]:
             hint="Check base_url: is this Pipedrive's API?",
         )
     rows = found["data"]
-    return rows if isinstance(rows, list) else []
+    if rows is not None and not isinstance(rows, list):
+        raise SourceError(f"Pipedrive: {path} answered with no list in `data`")
+    return rows or []
 
 
 def pages(
@@ -87,3 +99,17 @@ def pages(
             return
         trail.step(following)
         cursor = {"cursor": str(following)}
+
+
+def people(api: Api, query: Mapping[str, str | int]) -> Iterator[list[dict[str, Any]]]:
+    """Pages of persons in the order of their ids: in any other, a person who is changed meanwhile moves, and others are passed over."""
+    last = 0
+    for rows in pages(api, PERSONS, {**query, "sort_by": "id", "sort_direction": "asc"}):
+        for row in rows:
+            if int(row["id"]) <= last:
+                raise SourceError(
+                    f"Pipedrive: {PERSONS} does not keep to the order of ids",
+                    hint="Nothing is lost: the next run reads it anew",
+                )
+            last = int(row["id"])
+        yield rows

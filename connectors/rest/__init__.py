@@ -29,8 +29,9 @@ class RestOptions(Options):
 
     Login: token (auth = "bearer", or "header" with `header`), username and password, or token_url with client_id, client_secret and
     refresh_token (without it: client_credentials). Pages: none; page or offset (counted in page_param); cursor (the value at cursor goes
-    into cursor_param); link (the URL at cursor, or of the Link header). total: the path of the number of records, against which a full
-    read is checked. modified and since_param: for incremental reads. deleted: the path of a truth that says that a record is gone.
+    into cursor_param); link (the URL at cursor, or of the Link header). size: the records of a full page, as the API really gives them.
+    total: the path of the number of records, against which a full read is checked. modified and since_param: for incremental reads, which
+    go overlap_minutes behind the latest change. deleted: the path of a truth that says that a record is gone. Both need a key.
     """
 
     base_url: BaseUrl
@@ -65,7 +66,7 @@ class RestOptions(Options):
     modified: Words | None = None
     since_param: Words | None = None
     since_format: Literal["rfc3339", "date", "seconds", "milliseconds"] = "rfc3339"
-    overlap: timedelta = timedelta(minutes=5)
+    overlap_minutes: Annotated[int, Field(ge=1, le=1440)] = 5
     deleted: Words | None = None
     requests_per_minute: int = Field(default=300, ge=1, le=60_000)
 
@@ -77,6 +78,8 @@ class RestOptions(Options):
             raise ValueError("token_url needs client_id and client_secret")
         if (self.modified is None) != (self.since_param is None):
             raise ValueError("an incremental read needs both modified and since_param")
+        if self.key is None and (self.modified is not None or self.deleted is not None):
+            raise ValueError("incremental reads and deletions need key: whom else would they mean?")
         if self.paging == "cursor" and self.cursor is None:
             raise ValueError('paging = "cursor" needs cursor: the path of the next one')
         if self.paging in {"page", "offset"} and self.size is None:
@@ -93,7 +96,7 @@ class RestOptions(Options):
             first_page=self.first_page, size=self.size, size_param=self.size_param,
             cursor=self.cursor, cursor_param=self.cursor_param, total=self.total,
             modified=self.modified, since_param=self.since_param, since_format=self.since_format,
-            overlap=self.overlap, deleted=self.deleted,
+            overlap=timedelta(minutes=self.overlap_minutes), deleted=self.deleted,
         )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from syncd.http import rfc3339
 
+DATE_EARLIER = timedelta(days=2)
+
 Paging = Literal["none", "page", "offset", "cursor", "link"]
 
 
@@ -35,10 +37,13 @@ class Shape:
     deleted: str | None
 
     def since(self, moment: datetime) -> str:
-        """A moment as the API wants it; never later than it is."""
+        """A moment as the API wants it; never later than it is.
+
+        A date is two days earlier: the API's days may begin half a day later than ours, and it may mean "after that day".
+        """
         match self.since_format:
             case "date":
-                return moment.astimezone(UTC).strftime("%Y-%m-%d")
+                return (moment.astimezone(UTC) - DATE_EARLIER).strftime("%Y-%m-%d")
             case "seconds":
                 return str(int(moment.timestamp()))
             case "milliseconds":

@@ -1,18 +1,28 @@
 """Zoho CRM: contacts or leads with their account, owner, tags and custom views.
 
 A full read lists all records in the order of their ids, by page tokens up to their limit of 100,000 rows and by COQL beyond. An incremental
-read lists what was modified, and what was deleted; a merged record is listed as deleted, and nobody says into which. A view's members
-are read whole each time. Records that wait for approval, and converted leads, are not listed: they count as gone.
+read lists who was deleted, who was modified, whose account was, and who has opted out, for nobody says whether that modifies a record.
+A merged record is listed as deleted, and nobody says into which. A tag that was renamed, and a view that has other members, makes
+everybody be read. Records that wait for approval, and converted leads, count as gone.
+
+Scopes: ZohoCRM.modules.contacts.READ (or leads), .modules.accounts.READ, .settings.fields.READ, .settings.tags.READ,
+.settings.custom_views.READ, and ZohoCRM.coql.READ for opt-outs and changed accounts.
 
 Source: connectors reference, section 4 (Zoho CRM). Limits: 50 fields a request, credits in a rolling 24 hours [S3].
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Literal
+from urllib.parse import urlsplit
 
+from connectors.zoho.beside import TAGS, VIEWS, view_ids
+from connectors.zoho.listing import ACCOUNTS
 from connectors.zoho.reading import Reading, module_fields
 from connectors.zoho.vendor import (
+    COQL,
     READ_ACCOUNTS,
+    READ_COQL,
+    READ_TAGS,
     READ_VIEWS,
     ZOHO,
     Region,
@@ -21,7 +31,7 @@ from connectors.zoho.vendor import (
     read_module,
 )
 from syncd.connector import Abilities, Context, Event, Options, Preset, Request, SourceField
-from syncd.errors import SourceDenied
+from syncd.errors import SourceDenied, SourceError
 from syncd.http import Api, BaseUrl, OAuth
 from syncd.secret import Secret
 
@@ -56,7 +66,7 @@ class ZohoConnector:
         memberships=frozenset({"_lists"}),
         opt_outs=("Email_Opt_Out",),
         caps="has credits for a rolling 24 hours, one for 200 records and 50 fields",
-        sweep="merged records are told as deleted ones",
+        sweep="needs a full read for owners that were renamed, and tags if giving one modifies nobody; merged records are told as deleted",
     )
     SUMMARY: ClassVar[str] = "Zoho CRM: contacts or leads, with account, owner, tags and views"
 
@@ -84,6 +94,8 @@ class ZohoConnector:
                 needs=read_module(module),
             )
             module_fields(api, module)
+            if self._options.views:
+                view_ids(api, module, self._options.views)
             lacking = list(_lacking(api, module))
         return ", ".join([f"Zoho: {module.lower()} can be read", *lacking])
 
@@ -91,7 +103,7 @@ class ZohoConnector:
         """All fields of the module, by their API names."""
         with self._api() as api:
             found = module_fields(api, self._options.module)
-        return [SourceField(name, label) for name, label in found.items()]
+        return [SourceField(name, field.label) for name, field in found.items()]
 
     def preset(self) -> Preset:
         """Zoho's standard fields."""
@@ -129,16 +141,25 @@ class ZohoConnector:
         if base_url is None:
             self._login.headers()  # the token tells the data centre: others do not know it
             base_url = str(self._login.granted.get("api_domain") or api_url(self._options.region))
+            token_url = self._options.token_url or accounts_url(self._options.region)
+            if urlsplit(base_url).scheme != urlsplit(token_url).scheme:
+                raise SourceError("Zoho: the login names no host of the account (api_domain)")
         return Api(base_url, ZOHO, self._login, self._clock)
 
 
 def _lacking(api: Api, module: str) -> Iterator[str]:
+    """What else a read may need, and this login may not read."""
+    query = {"select_query": f"select id from {module} where id > 0 limit 0, 1"}  # noqa: S608
+    probes: list[tuple[str, str, Callable[[], object]]] = [
+        ("changes of Email_Opt_Out", READ_COQL, lambda: api.post(COQL, query)),
+        ("renamed _tags", READ_TAGS, lambda: api.get(TAGS, {"module": module})),
+        ("_lists", READ_VIEWS, lambda: api.get(VIEWS, {"module": module})),
+    ]
     if module == "Contacts":
+        accounts = {"fields": "id", "per_page": 1}
+        probes.append(("_company", READ_ACCOUNTS, lambda: api.get(ACCOUNTS, accounts)))
+    for what, scope, probe in probes:
         try:
-            api.get("/crm/v8/Accounts", {"fields": "id", "per_page": 1})
+            probe()
         except SourceDenied:
-            yield f"not _company: {READ_ACCOUNTS} is missing"
-    try:
-        api.get("/crm/v8/settings/custom_views", {"module": module})
-    except SourceDenied:
-        yield f"not _lists: {READ_VIEWS} is missing"
+            yield f"not {what}: {scope} is missing"

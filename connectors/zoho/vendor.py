@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import orjson
 
-from syncd.errors import SourceError
+from syncd.errors import SourceError, SourceRefused
 from syncd.http import (
     Again,
     Answer,
@@ -26,9 +26,14 @@ Region = Literal["com", "eu", "in", "com.au", "jp", "ca", "sa", "com.cn"]
 SUFFIXES: Mapping[str, str] = {"ca": "zohocloud.ca"}  # where it is not zoho.REGION, zohoapis.REGION
 PAGE_ROWS, BATCH_IDS, FIELDS_MAX = 200, 100, 50  # the largest that are allowed [S1][S3]
 TOKEN_ROWS_MAX = 100_000  # rows that page tokens reach [M]
-COQL_ROWS = 2_000
+COQL, COQL_ROWS, COQL_IN_MAX = "/crm/v8/coql", 2_000, 50  # rows of an answer, values of one `in`
+DELETED_PAGES_MAX = 500  # beyond, reading everybody is cheaper
+NUMBERED_ROWS_MAX = (
+    2_000  # rows that numbered pages reach [S3]; of the deleted records' listing nobody says [?]
+)
 READ_FIELDS = "the scope ZohoCRM.settings.fields.READ"
 READ_VIEWS = "the scope ZohoCRM.settings.custom_views.READ"
+READ_TAGS = "the scope ZohoCRM.settings.tags.READ"
 READ_COQL = "the scope ZohoCRM.coql.READ"
 READ_ACCOUNTS = "the scope ZohoCRM.modules.accounts.READ"
 
@@ -88,9 +93,13 @@ def rows_of(found: Any, path: str, name: str = "data") -> list[dict[str, Any]]:
     return rows
 
 
-def since_header(since: datetime) -> dict[str, str]:
-    """If-Modified-Since as Zoho wants it: ISO 8601 with an offset, not an HTTP date [S1]."""
-    return {"If-Modified-Since": rfc3339(since).replace("Z", "+00:00")}
+class Gap(Exception):
+    """Zoho does not tell what has changed: everything must be read. Its text is the reason."""
+
+
+def zoned(moment: datetime) -> str:
+    """A time as Zoho wants it: ISO 8601 with an offset, not an HTTP date, and not with a Z [S1]."""
+    return rfc3339(moment).replace("Z", "+00:00")
 
 
 def pages(
@@ -101,38 +110,75 @@ def pages(
     since: datetime | None = None,
     needs: str = "",
 ) -> Iterator[list[dict[str, Any]]]:
-    """All pages of a listing by their tokens: numbered pages end at 2,000 rows. Everything else stays the same on each page [S5]."""
-    trail, headers = Trail(f"Zoho: {path}"), since_header(since) if since else {}
+    """All pages of a listing by their tokens: numbered pages end at 2,000 rows. Everything else stays the same on each page [S5].
+
+    Nothing at all is 204, or 304 where `since` was asked: anything else that is empty is no answer, for everybody would count as gone.
+    """
+    trail = Trail(f"Zoho: {path}")
     token: dict[str, str] = {}
     while True:
-        found = api.get(
-            path, {**query, "per_page": PAGE_ROWS, **token}, headers=headers, needs=needs
-        )
-        rows = rows_of(found, path)
+        asked = {**query, "per_page": PAGE_ROWS, **token}
+        rows, more = _page(api, path, asked, since, needs)
+        if token and not rows:
+            raise _cut_short(path, "says that there are more records, and then shows none")
         yield rows
-        info = (found or {}).get("info") or {}
-        if not rows or not info.get("more_records"):
+        if not more:
             return
-        following = info.get("next_page_token")
+        following = more.get("next_page_token")
         if not following:
-            raise SourceError(
-                f"Zoho: {path} says that there are more records, and not where",
-                hint="This is Zoho's mistake, mostly for a moment: the next run reads it anew",
-            )
+            raise _cut_short(path, "says that there are more records, and not where")
         trail.step(following)
         token = {"page_token": str(following)}
 
 
 def deleted(api: Api, module: str, since: datetime) -> Iterator[list[dict[str, Any]]]:
-    """What was deleted since then, page by page: this listing has numbers, no tokens [S2]."""
-    path, number = f"/crm/v8/{module}/deleted", 1
-    trail = Trail(f"Zoho: {path}")
+    """What was deleted since then, page by page: this listing has numbers, no tokens [S2].
+
+    Raises Gap where it ends before its end: at 2,000 rows [?], with an error or without.
+    """
+    path, number, count = f"/crm/v8/{module}/deleted", 1, 0
+    gap = Gap("more records were deleted than Zoho tells")
     while True:
-        query = {"type": "all", "page": number, "per_page": PAGE_ROWS}
-        found = api.get(path, query, headers=since_header(since), needs=read_module(module))
-        rows = rows_of(found, path)
+        query: dict[str, str | int] = {"type": "all", "page": number, "per_page": PAGE_ROWS}
+        try:
+            rows, more = _page(api, path, query, since, read_module(module))
+        except SourceRefused:
+            if number == 1:
+                raise
+            raise gap from None
         yield rows
-        if not rows or not ((found or {}).get("info") or {}).get("more_records"):
+        count += len(rows)
+        if not more:
+            if count == NUMBERED_ROWS_MAX or (number > 1 and not rows):
+                raise gap
             return
         number += 1
-        trail.step(number)
+        if number > DELETED_PAGES_MAX:
+            raise gap
+
+
+def _page(
+    api: Api, path: str, query: Mapping[str, str | int], since: datetime | None, needs: str
+) -> tuple[list[dict[str, Any]], Mapping[str, Any] | None]:
+    """(rows, what Zoho says of the page after it); None where this is the last one."""
+    headers = {"If-Modified-Since": zoned(since)} if since else {}
+    reply = api.ask("GET", path, query=query, headers=headers, needs=needs)
+    if reply.value is None:
+        if reply.status != 204 and (reply.status != 304 or since is None):
+            raise _cut_short(path, f"answered {reply.status} and nothing else")
+        return [], None
+    rows = rows_of(reply.value, path)
+    info = reply.value.get("info")
+    more = info.get("more_records") if isinstance(info, dict) else None
+    if not isinstance(more, bool):
+        raise _cut_short(path, "does not say whether there are more records")
+    if more and not rows:
+        raise _cut_short(path, "says that there are more records, and shows none")
+    return rows, info if more else None
+
+
+def _cut_short(path: str, what: str) -> SourceError:
+    return SourceError(
+        f"Zoho: {path} {what}",
+        hint="This is Zoho's mistake, mostly for a moment: the next run reads it anew",
+    )

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
@@ -40,6 +39,7 @@ from syncd.http.verdict import (
     Pace,
     Refused,
     by_status,
+    date_s,
 )
 
 TRIES_MAX = 5  # of one page,
@@ -52,7 +52,11 @@ SAY_WAIT_FROM_S = 5.0  # a shorter wait is not worth a line
 Query = Mapping[str, object] | Iterable[tuple[str, object]]
 
 log = structlog.get_logger(__name__)
-_ADDRESS = re.compile(r"[^\s\"'<>(),;:]+@[^\s\"'<>(),;:]+")
+# An escape of JSON: a pair of surrogates, half of one, or any other.
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+_ADDRESS = re.compile(r"[^\s\"'<>(),;:=&?]+(?:@|%40)[^\s\"'<>(),;:&]+", re.IGNORECASE)
 
 
 def _no_words(_: Answer) -> str:
@@ -193,7 +197,7 @@ class Api:
                             raise retry.error from None
                         renewed = renewed or retry.renew
                         self._wait_after(retry, backed_off)
-                        backed_off += retry.wait_s is None
+                        backed_off += not retry.wait_s
                         raise
         except _Retry as retry:
             raise retry.error from None
@@ -263,7 +267,10 @@ class Api:
         self._starts.append(self._clock.monotonic_s())
 
     def _wait_after(self, retry: _Retry, backed_off: int) -> None:
-        wait_s = BACK_OFF_S * 2**backed_off if retry.wait_s is None else retry.wait_s
+        """Some say 0 where they mean a part of a second, and all five tries would be over at once."""
+        wait_s = retry.wait_s or 0.0
+        if wait_s <= 0 and not retry.renew:
+            wait_s = BACK_OFF_S * 2**backed_off
         self._not_before(wait_s)
         log.info("source.retried", vendor=self._vendor.name, why=retry.error.why)
 
@@ -271,11 +278,8 @@ class Api:
         self._free_s = max(self._free_s, self._clock.monotonic_s() + wait_s)
 
     def _note_time(self, answer: Answer) -> None:
-        try:
-            moment = parsedate_to_datetime(answer.headers.get("date", ""))
-        except ValueError:
-            return
-        self._server_s = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+        moment_s = date_s(answer.headers.get("date", ""))
+        self._server_s = self._server_s if moment_s is None else moment_s
 
     def _again(self, place: str, answer: Answer) -> SourceError:
         words = answer.fault or self._words(answer)
@@ -286,7 +290,7 @@ class Api:
         if not answer.body:
             return None
         try:
-            return orjson.loads(answer.body)
+            return _loads(answer.body)
         except orjson.JSONDecodeError:
             kind = answer.headers.get("content-type", "nothing known").partition(";")[0]
             raise _Retry(
@@ -338,6 +342,20 @@ class _Asked:
     headers: dict[str, str]
     plain: bool
     needs: str
+
+
+def _loads(body: bytes) -> Any:
+    """The value of a JSON body. Half an emoji, as a vendor leaves it that cuts a long text, becomes the replacement character.
+
+    Else one such contact would make every read fail. Raises orjson.JSONDecodeError.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        whole = _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
+        if whole == body:
+            raise
+        return orjson.loads(whole)
 
 
 def path_of(url: str) -> tuple[str, str]:

@@ -76,7 +76,10 @@ def by_status(answer: Answer, now_s: float) -> Verdict:
 
 
 def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
-    """Seconds to wait by the Retry-After header: a number, or an HTTP date (Attio). None without a usable one."""
+    """Seconds to wait by the Retry-After header: a number, or an HTTP date (Attio). None without a usable one.
+
+    A date is taken by the clock that wrote it (the Date header): ours may be minutes away. now_s: ours, where there is no such header.
+    """
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
@@ -84,10 +87,17 @@ def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
         return max(0.0, float(text))
     except ValueError:
         pass
+    until_s = date_s(text)
+    if until_s is None:
+        return None
+    theirs_s = date_s(headers.get("date", ""))
+    return max(0.0, until_s - (now_s if theirs_s is None else theirs_s))
+
+
+def date_s(text: str) -> float | None:
+    """Epoch seconds of an HTTP date; None where it is none."""
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, moment.timestamp() - now_s)
+    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()

@@ -1,4 +1,4 @@
-"""A double of Pipedrive: cursor pages, a window of updates, labels, filters, organizations by id, a budget of tokens.
+"""A double of Pipedrive: cursor pages, a window of updates, labels, filters, organizations by id, two budgets.
 
 Source: connectors reference, section 3.
 """
@@ -6,21 +6,30 @@ Source: connectors reference, section 3.
 import base64
 import json
 import re
+from collections import deque
 from typing import Any
 
 from doubles.server import Asked, Double, Told
 from syncd.http import parse_time, rfc3339
 
+BURST_COUNT, BURST_S = 20, 2.0
+ADDED = ("marketing_status", "doi_status")
 TOKEN = "0123456789abcdef0123456789abcdef01234567"  # made up
 TITLE = "4de00000000000000000000000000000000090a6"
 LEVEL = "c0de000000000000000000000000000000000001"
 
 
 class Pipedrive(Double):
-    """persons: id -> row. filters: name -> ids. shows_deleted: whether `updated_since` lists deleted persons [?]."""
+    """persons: id -> row. filters: name -> ids. labels: id -> name. budget: the day's tokens that are left.
+
+    shows_deleted: whether `updated_since` lists deleted persons [?]. refuses_added: whether an account without the add-on refuses its
+    fields, or leaves them out [?]. contact_sync: whether the account has it on, and so a job title.
+    """
 
     shows_deleted = False
     old_names = False  # personFields with v1's names
+    refuses_added = True
+    contact_sync = False
 
     def __init__(self, clock: Any = None) -> None:
         super().__init__(clock)
@@ -31,6 +40,10 @@ class Pipedrive(Double):
         self.tokens = {TOKEN}
         self.denied: set[str] = set()
         self.campaigns = True
+        self.labels = {1: "Hot", 2: "Cold"}
+        self.api_domain = ""
+        self.budget = 30_000
+        self.starts: deque[float] = deque(maxlen=BURST_COUNT)
 
     def now(self) -> str:
         return rfc3339(parse_time(self.clock.now_s()))
@@ -42,7 +55,7 @@ class Pipedrive(Double):
             {
                 "id": key, "name": "", "emails": [], "phones": [], "org_id": None, "owner_id": 7,
                 "label_ids": [], "custom_fields": {}, "is_deleted": False, "add_time": self.now(),
-                "marketing_status": "no_consent",
+                "marketing_status": "no_consent", "doi_status": None, "job_title": None,
             },
         )  # fmt: skip
         if email is not None:
@@ -52,14 +65,21 @@ class Pipedrive(Double):
     def delete(self, key: int) -> None:
         self.put(key, is_deleted=True)
 
+    def put_organization(self, key: int, **values: Any) -> None:
+        """Create an organization, or change it: its persons stay as they are."""
+        held = self.organizations.setdefault(key, {"id": key})
+        held |= {**values, "update_time": self.now()}
+
     def answer(self, asked: Asked) -> Told:
         if asked.path == "/oauth/token":
             return self._token(asked)
-        held = asked.headers.get("x-api-token", "") or asked.headers.get(
-            "authorization", ""
-        ).removeprefix("Bearer ")
+        scheme, _, bearer = asked.headers.get("authorization", "").partition(" ")
+        held = bearer if scheme == "Bearer" else asked.headers.get("x-api-token", "")
         if held not in self.tokens:
             return problem(401, "unauthorized access")
+        over = self._over_budget(asked)
+        if over is not None:
+            return over
         for pattern, handle in (
             ("/api/v2/persons", self._persons),
             ("/api/v2/organizations", self._organizations),
@@ -73,20 +93,33 @@ class Pipedrive(Double):
                 return handle(asked)
         return problem(404, "Unknown method")
 
+    def _over_budget(self, asked: Asked) -> Told | None:
+        """20 requests in 2 s on the smallest plan; 10 tokens a listing, 20 of v1 [S7][S9]."""
+        now_s = self.clock.now_s()
+        if len(self.starts) == BURST_COUNT and now_s - self.starts[0] < BURST_S:
+            return Told(429, b"{}", {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "2"})
+        self.starts.append(now_s)
+        self.budget -= 20 if "/v1/" in asked.path else 10
+        if self.budget < 0:
+            spent = {"x-daily-ratelimit-token-remaining": "0", "Retry-After": "1"}
+            return Told(429, b'{"error":"request over limit"}', spent)
+        return None
+
     def _token(self, asked: Asked) -> Told:
         pair = base64.b64decode(asked.headers["authorization"].removeprefix("Basic ")).decode()
         if pair != "id:client-made-up" or asked.form["refresh_token"] != "refresh-made-up":
             return Told(400, {"success": False, "error": "invalid_grant"})
         self.tokens = {"access-made-up"}
-        return Told(
-            200, {"access_token": "access-made-up", "expires_in": 3599, "api_domain": self.url}
-        )
+        domain = self.api_domain or self.url
+        granted = {"access_token": "access-made-up", "expires_in": 3599, "api_domain": domain}
+        return Told(200, granted)
 
     def _persons(self, asked: Asked) -> Told:
         query = asked.query
         if int(query.get("limit", "100")) > 500 or query.get("sort_by", "id") != "id":
             return problem(400, "out of bounds")
-        if "include_fields" in query and not self.campaigns:
+        added = set(filter(None, query.get("include_fields", "").split(",")))
+        if added - set(ADDED) or (added and not self.campaigns and self.refuses_added):
             return problem(400, "include_fields: unknown field")
         if len(query.get("custom_fields", "").split(",")) > 15:
             return problem(400, "custom_fields: at most 15")
@@ -94,6 +127,8 @@ class Pipedrive(Double):
         if "filter_id" in query:
             members = list(self.filters.values())[int(query["filter_id"]) - 1]
             rows = [row for row in rows if row["id"] in members]
+        elif "org_id" in query:  # a filter makes it be ignored [S1]
+            rows = [row for row in rows if row["org_id"] == int(query["org_id"])]
         shown = [self._shown(row, query) for row in sorted(rows, key=lambda row: row["id"])]
         return self._page(shown, query)
 
@@ -106,8 +141,11 @@ class Pipedrive(Double):
 
     def _shown(self, row: dict[str, Any], query: dict[str, str]) -> dict[str, Any]:
         shown = dict(row)
-        if "marketing_status" not in query.get("include_fields", ""):
-            del shown["marketing_status"]
+        for name in ADDED:
+            if name not in query.get("include_fields", "").split(",") or not self.campaigns:
+                del shown[name]
+        if not self.contact_sync:
+            del shown["job_title"]
         if "custom_fields" in query:
             keys = query["custom_fields"].split(",")
             shown["custom_fields"] = {k: v for k, v in row["custom_fields"].items() if k in keys}
@@ -123,16 +161,22 @@ class Pipedrive(Double):
         return good(left[:limit], next_cursor=more)
 
     def _organizations(self, asked: Asked) -> Told:
-        wanted = [int(one) for one in asked.query.get("ids", "").split(",") if one]
-        if len(wanted) > 100:
+        query = asked.query
+        wanted = [int(one) for one in query.get("ids", "").split(",") if one]
+        if len(wanted) > 100 or int(query.get("limit", "100")) > 500:
             return problem(400, "ids: at most 100")
-        return good(
-            [{"id": key, **self.organizations[key]} for key in wanted if key in self.organizations]
-        )
+        rows = [self.organizations[key] for key in sorted(self.organizations)]
+        if "ids" in query:
+            rows = [row for row in rows if row["id"] in wanted]
+        since = parse_time(query.get("updated_since"))
+        rows = [row for row in rows if since is None or parse_time(row["update_time"]) >= since]
+        return self._page(rows, query)
 
-    def _fields(self, asked: Asked) -> Told:
+    def _fields(self, _: Asked) -> Told:
         key, name = ("key", "name") if self.old_names else ("field_code", "field_name")
-        labels = [{"id": 1, "label": "Hot"}, {"id": 2, "label": "Cold"}]
+        labels = [{"id": key, "label": label} for key, label in self.labels.items()]
+        consent = [{"id": "unsubscribed", "label": "Abgemeldet"}]
+        synced = [{key: "job_title", name: "Job title"}] if self.contact_sync else []
         levels = [{"id": 10, "label": "Gold"}, {"id": 11, "label": "Silver"}]
         return good(
             [
@@ -143,6 +187,8 @@ class Pipedrive(Double):
                     name: "Labels",
                     "options": labels,
                 },
+                {key: "marketing_status", name: "Marketing", "options": consent},
+                *synced,
                 {key: TITLE, name: "Job title"},
                 {key: LEVEL, name: "Level", "options": levels},
             ]

@@ -1,0 +1,181 @@
+"""What reading costs us per record and in memory, for each connector of a web API, from its double in another process.
+
+    python bench/read_web_apis.py [RECORDS [CONNECTOR ...]]
+
+CPU is that of the reading process alone; the vendor's limits are waited for on a clock that costs nothing, and their
+time is printed beside ours: it is what bounds a read. Memory is above that of a read of ten records.
+"""
+
+import multiprocessing
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import orjson
+from doubles.espocrm import KEY as ESPO_KEY
+from doubles.espocrm import EspoCrm
+from doubles.hubspot import TOKEN as HUBSPOT_TOKEN
+from doubles.hubspot import HubSpot
+from doubles.odoo import DATABASE, USER, Odoo
+from doubles.odoo import KEY as ODOO_KEY
+from doubles.pipedrive import TOKEN as PIPEDRIVE_TOKEN
+from doubles.pipedrive import Pipedrive
+from doubles.salesforce import Salesforce
+from doubles.server import Double
+from doubles.zoho import REFRESH, Zoho
+
+from syncd import registry
+from syncd.connector import Context, Record, Request
+from syncd.testing.clock import FakeClock
+
+RECORDS = 20_000
+FEW = 10
+
+
+def hubspot(count: int) -> tuple[Double, dict[str, Any], set[str]]:
+    double = HubSpot()
+    for key in range(1, count + 1):
+        double.put(
+            key, email=f"p{key}@example.com", firstname=f"First {key}", lastname=f"Last {key}",
+            jobtitle="CTO", phone="+33 1 00 00 00 00", website="https://example.com", score="7",
+        )  # fmt: skip
+    wanted = {"email", "firstname", "lastname", "jobtitle", "phone", "website", "hs_email_optout"}
+    return double, {"token": "env:BENCH_SECRET", "base_url": "URL"}, wanted
+
+
+def pipedrive(count: int) -> tuple[Double, dict[str, Any], set[str]]:
+    double = Pipedrive()
+    for key in range(1, count + 1):
+        double.put(key, f"p{key}@example.com", first_name=f"First {key}", last_name=f"Last {key}")
+    wanted = {"_email", "first_name", "last_name", "_phone", "_tags"}
+    return double, {"token": "env:BENCH_SECRET", "base_url": "URL"}, wanted
+
+
+def zoho(count: int) -> tuple[Double, dict[str, Any], set[str]]:
+    double = Zoho()
+    for key in range(1, count + 1):
+        double.put(key, Email=f"p{key}@example.com", First_Name="First", Last_Name=f"Last {key}")
+    secret = "env:BENCH_SECRET"
+    login = {"client_id": "id", "client_secret": secret, "refresh_token": secret}
+    wanted = {"Email", "First_Name", "Last_Name", "Title", "Phone", "Email_Opt_Out", "_tags"}
+    return double, {**login, "token_url": "URL/oauth/v2/token"}, wanted
+
+
+def salesforce(count: int) -> tuple[Double, dict[str, Any], set[str]]:
+    double = Salesforce()
+    for key in range(1, count + 1):
+        double.put(
+            "Contact", key, Email=f"p{key}@example.com", FirstName="First", LastName=f"Last {key}"
+        )
+    secret = "env:BENCH_SECRET"
+    login = {"client_id": "app", "client_secret": secret, "refresh_token": secret}
+    wanted = {"Email", "FirstName", "LastName", "Title", "Phone", "HasOptedOutOfEmail"}
+    return double, {**login, "login_url": "URL", "bulk": "off"}, wanted
+
+
+def odoo(count: int) -> tuple[Double, dict[str, Any], set[str]]:
+    double = Odoo()
+    for key in range(1, count + 1):
+        double.put(
+            key, email=f"p{key}@example.com", name=f"First Last{key}", phone="+33 1 00 00 00 00"
+        )
+    login = {"token": "env:BENCH_SECRET", "base_url": "URL", "database": DATABASE, "user": USER}
+    return double, login, {"_email", "name", "phone", "_opted_out"}
+
+
+def espocrm(count: int) -> tuple[Double, dict[str, Any], set[str]]:
+    double = EspoCrm()
+    for key in range(1, count + 1):
+        double.put(
+            "Contact",
+            f"{key:017x}",
+            f"p{key}@example.com",
+            firstName="First",
+            lastName=f"Last {key}",
+        )
+    wanted = {"emailAddress", "firstName", "lastName", "emailAddressIsOptedOut"}
+    return double, {"token": "env:BENCH_SECRET", "base_url": "URL"}, wanted
+
+
+SECRETS = {
+    "hubspot": HUBSPOT_TOKEN,
+    "pipedrive": PIPEDRIVE_TOKEN,
+    "zoho": REFRESH,
+    "salesforce": "refresh-1",
+    "odoo": ODOO_KEY,
+    "espocrm": ESPO_KEY,
+}
+MAKERS = {
+    "hubspot": hubspot,
+    "pipedrive": pipedrive,
+    "zoho": zoho,
+    "salesforce": salesforce,
+    "odoo": odoo,
+    "espocrm": espocrm,
+}
+
+
+def serve(name: str, count: int, told: Any) -> None:
+    """The double's process: it tells its URL, and goes on until it is ended."""
+    double, _, _ = MAKERS[name](count)
+    with double:
+        told.send(double.url)
+        told.recv()
+
+
+def read(name: str, url: str, told: Any) -> None:
+    """The reading process: everything once."""
+    os.environ["BENCH_SECRET"] = SECRETS[name]
+    _, options, wanted = MAKERS[name](0)
+    written = orjson.loads(orjson.dumps(options).replace(b"URL", url.encode()))
+    kind, clock = registry.load(name), FakeClock()
+    connector = kind(kind.OPTIONS.model_validate(written), Context(clock=clock))
+    list(connector.fields())
+    before, start_s, count = time.process_time(), clock.now_s(), 0
+    for event in connector.read(Request(fields=frozenset(wanted))):
+        count += type(event) is Record
+    cpu_s = time.process_time() - before
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    told.send((count, cpu_s, peak_kib, clock.now_s() - start_s))
+
+
+def measure(name: str, count: int) -> tuple[int, float, int, float]:
+    """(records, CPU seconds, peak KiB, seconds that the vendor's limit asks for) of one read."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    server = context.Process(target=serve, args=(name, count, theirs), daemon=True)
+    server.start()
+    theirs.close()  # so that a process that dies ends the waiting
+    url = ours.recv()
+    result, told = context.Pipe()
+    reader = context.Process(target=read, args=(name, url, told), daemon=True)
+    reader.start()
+    told.close()
+    found: tuple[int, float, int, float] = result.recv()
+    reader.join()
+    ours.send("enough")
+    server.join()
+    return found
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else RECORDS
+    print(
+        f"{'connector':<12}{'records':>9}{'us CPU a record':>17}{'MiB above':>11}{'s at the limit':>16}"
+    )
+    for name in sys.argv[2:] or MAKERS:
+        _, _, base_kib, _ = measure(name, FEW)
+        records, cpu_s, peak_kib, limit_s = measure(name, count)
+        above = (peak_kib - base_kib) / 1024
+        print(
+            f"{name:<12}{records:>9,}{cpu_s / records * 1e6:>17.1f}{above:>11.1f}{limit_s:>16.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

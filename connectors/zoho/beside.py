@@ -1,0 +1,100 @@
+"""What stands beside Zoho's records and changes without their `Modified_Time`: opt-outs, tags' names, the members of views.
+
+Whether an unsubscribing by a link moves `Modified_Time`, nobody says [?]; a tag or an account that is renamed does not. So a cursor
+holds what the last read knew of them.
+"""
+
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from itertools import accumulate
+from typing import Any
+
+import orjson
+
+from connectors.zoho.vendor import (
+    READ_TAGS,
+    READ_VIEWS,
+    TOKEN_ROWS_MAX,
+    pages,
+    read_module,
+    rows_of,
+)
+from syncd.errors import SourceDenied, SourceError, SourceRefused
+from syncd.http import Api
+
+VIEWS, TAGS = "/crm/v8/settings/custom_views", "/crm/v8/settings/tags"
+
+
+def view_ids(api: Api, module: str, names: Iterable[str]) -> dict[str, str]:
+    """name -> id of each of these views. Raises SourceError where one is missing, or two have its name."""
+    rows = rows_of(api.get(VIEWS, {"module": module}, needs=READ_VIEWS), VIEWS, "custom_views")
+    found = {}
+    for name in names:
+        ids = [
+            str(row["id"]) for row in rows if name == (row.get("display_value") or row.get("name"))
+        ]
+        if len(ids) != 1:
+            raise SourceError(
+                f"Zoho has {len(ids) or 'no'} view{'s' if ids else ''} {name!r} of {module}",
+                hint="Correct the name in `views`; share the view with the token's user; rename one of two",
+            )
+        found[name] = ids[0]
+    return found
+
+
+def view_members(api: Api, module: str, names: Iterable[str]) -> list[tuple[str, frozenset[str]]]:
+    """(name, ids of its members) of each of these views."""
+    found = []
+    for name, key in view_ids(api, module, names).items():
+        listing = {"fields": "id", "cvid": key}  # a view has its own order [S3]
+        listed = pages(api, f"/crm/v8/{module}", listing, needs=read_module(module))
+        ids = frozenset(str(row["id"]) for page in listed for row in page)
+        if len(ids) >= TOKEN_ROWS_MAX:
+            raise SourceError(f"Zoho: the view {name!r} has more members than can be listed")
+        found.append((name, ids))
+    return found
+
+
+def members_digest(views: Sequence[tuple[str, frozenset[str]]]) -> str:
+    """Another one where somebody has joined or left: that does not change a record."""
+    digest = blake2b(digest_size=12)
+    for name, ids in views:
+        digest.update(repr((name, sorted(ids))).encode())
+    return digest.hexdigest() if views else ""
+
+
+def tag_digests(api: Api, module: str) -> dict[str, str]:
+    """tag -> digest of its name. Where tags may not be listed there are none: a full read finds who has a renamed one."""
+    try:
+        found = api.get(TAGS, {"module": module}, needs=READ_TAGS)
+    except (SourceDenied, SourceRefused):
+        return {}
+    return {
+        str(row["id"]): blake2b(
+            str(row["name"]).encode(errors="replace"), digest_size=6
+        ).hexdigest()
+        for row in rows_of(found, TAGS, "tags")
+    }
+
+
+def are_renamed(before: Any, now: Mapping[str, str]) -> bool:
+    """Whether a tag that a cursor knows has another name, or has gone; True where the cursor knows nothing."""
+    return not isinstance(before, dict) or any(now.get(key) != one for key, one in before.items())
+
+
+def pack(ids: Iterable[str]) -> str:
+    """Ids for a cursor: the steps between them, compressed."""
+    ordered = sorted(map(int, ids))
+    steps = [high - low for low, high in zip([0, *ordered], ordered, strict=False)]
+    return b64encode(zlib.compress(orjson.dumps(steps))).decode()
+
+
+def unpack(text: Any) -> set[str] | None:
+    """What was packed; None where that is no such text."""
+    try:
+        steps = orjson.loads(zlib.decompress(b64decode(text, validate=True)))
+        return {str(key) for key in accumulate(steps)}
+    except (TypeError, ValueError, zlib.error):
+        return None

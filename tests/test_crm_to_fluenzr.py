@@ -1,0 +1,271 @@
+"""Each CRM through the whole product: a full read, then an incremental one with an opt-out, a deletion and a tag that becomes a group.
+
+A CRM is a small class: what its source's table says, and what its users do. All people are there for a day before anything happens.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import pytest
+from doubles import espocrm, odoo, pipedrive, salesforce, zoho
+from doubles.server import Double
+from house import House, house_fixture
+
+from syncd.core.result import Status
+
+__all__ = ["house_fixture"]
+
+NAMES = ("ann", "bob", "cat", "dan")
+VIP = "VIP"
+
+
+class Crm(Protocol):
+    """double: the server. secrets: what the environment holds. opted_out, groups_of: as the mapping says them.
+
+    tells_deletions: whether an incremental read sees who was deleted.
+    """
+
+    double: Any
+    secrets: Mapping[str, str]
+    source: Mapping[str, Any]
+    fields: Mapping[str, str]
+    opted_out: str
+    groups_of: str
+    tells_deletions: bool
+
+    def put(self, number: int, name: str) -> None:
+        """Make a person with this first name, or give another one."""
+
+    def tag(self, number: int) -> None:
+        """Give a person the tag, or put it onto the list."""
+
+    def opt_out(self, number: int) -> None:
+        """The person unsubscribes, in the way that the vendor's record tells least of."""
+
+    def delete(self, number: int) -> None:
+        """The person is deleted."""
+
+
+class OfPipedrive:
+    secrets: Mapping[str, str] = {"CRM_TOKEN": pipedrive.TOKEN}
+    fields: Mapping[str, str] = {"email": "_email", "firstName": "first_name"}
+    opted_out, groups_of = "marketing_status == 'unsubscribed'", "_tags"
+    tells_deletions = False
+
+    def __init__(self, clock: Any) -> None:
+        self.double = pipedrive.Pipedrive(clock)
+        self.double.labels[7] = VIP
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        return {"connector": "pipedrive", "token": "env:CRM_TOKEN", "base_url": self.double.url}
+
+    def put(self, number: int, name: str) -> None:
+        self.double.put(number, f"{NAMES[number - 1]}@example.com", first_name=name)
+
+    def tag(self, number: int) -> None:
+        self.double.put(number, label_ids=[7])
+
+    def opt_out(self, number: int) -> None:
+        self.double.persons[number]["marketing_status"] = "unsubscribed"
+
+    def delete(self, number: int) -> None:
+        self.double.delete(number)
+
+
+class OfZoho:
+    secrets: Mapping[str, str] = {"CRM_REFRESH": zoho.REFRESH, "CRM_SECRET": "client-made-up"}
+    fields: Mapping[str, str] = {"email": "Email", "firstName": "First_Name"}
+    opted_out, groups_of = "Email_Opt_Out", "_tags"
+    tells_deletions = True
+
+    def __init__(self, clock: Any) -> None:
+        self.double = zoho.Zoho(clock)
+        self.double.tags[700] = VIP
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        return {
+            "connector": "zoho",
+            "client_id": "id",
+            "client_secret": "env:CRM_SECRET",
+            "refresh_token": "env:CRM_REFRESH",
+            "token_url": f"{self.double.url}/oauth/v2/token",
+        }
+
+    def put(self, number: int, name: str) -> None:
+        self.double.put(number, Email=f"{NAMES[number - 1]}@example.com", First_Name=name)
+
+    def tag(self, number: int) -> None:
+        self.double.put(number, Tag=[{"id": "700", "name": VIP}])
+
+    def opt_out(self, number: int) -> None:
+        self.double.records[number]["Email_Opt_Out"] = True
+
+    def delete(self, number: int) -> None:
+        self.double.delete(number)
+
+
+class OfSalesforce:
+    secrets: Mapping[str, str] = {"CRM_REFRESH": "refresh-1", "CRM_SECRET": "client-made-up"}
+    fields: Mapping[str, str] = {"email": "Email", "firstName": "FirstName"}
+    opted_out, groups_of = "HasOptedOutOfEmail", "_lists"
+    tells_deletions = True
+
+    def __init__(self, clock: Any) -> None:
+        self.double = salesforce.Salesforce(clock)
+        self.double.put("Campaign", 1, Name=VIP)
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        return {
+            "connector": "salesforce",
+            "client_id": "app",
+            "client_secret": "env:CRM_SECRET",
+            "refresh_token": "env:CRM_REFRESH",
+            "login_url": self.double.url,
+        }
+
+    def put(self, number: int, name: str) -> None:
+        email = f"{NAMES[number - 1]}@example.com"
+        self.double.put("Contact", number, Email=email, FirstName=name)
+
+    def tag(self, number: int) -> None:
+        self.double.join(VIP, salesforce.sid("Contact", number))
+
+    def opt_out(self, number: int) -> None:
+        self.double.put("Contact", number, HasOptedOutOfEmail=True)
+
+    def delete(self, number: int) -> None:
+        self.double.delete("Contact", salesforce.sid("Contact", number))
+
+
+class OfOdoo:
+    secrets: Mapping[str, str] = {"CRM_TOKEN": odoo.KEY}
+    fields: Mapping[str, str] = {"email": "_email", "firstName": "_first_name"}
+    opted_out, groups_of = "_opted_out", "_tags"
+    tells_deletions = False
+
+    def __init__(self, clock: Any) -> None:
+        self.double = odoo.Odoo(clock)
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        return {
+            "connector": "odoo",
+            "token": "env:CRM_TOKEN",
+            "base_url": self.double.url,
+            "database": odoo.DATABASE,
+            "user": odoo.USER,
+        }
+
+    def put(self, number: int, name: str) -> None:
+        email = f"{NAMES[number - 1]}@example.com"
+        self.double.put(number, email=email, name=f"{name} Person")
+
+    def tag(self, number: int) -> None:
+        self.double.tag(VIP, number)
+
+    def opt_out(self, number: int) -> None:
+        self.double.blacklist(f"{NAMES[number - 1]}@example.com")
+
+    def delete(self, number: int) -> None:
+        self.double.unlink(number)
+
+
+class OfEspoCrm:
+    secrets: Mapping[str, str] = {"CRM_TOKEN": espocrm.KEY}
+    fields: Mapping[str, str] = {"email": "emailAddress", "firstName": "firstName"}
+    opted_out, groups_of = "emailAddressIsOptedOut", "_lists"
+    tells_deletions = True  # by the log of actions
+
+    def __init__(self, clock: Any) -> None:
+        self.double = espocrm.EspoCrm(clock)
+        self.double.list_up("v", VIP, "Contact")
+        self._members: dict[str, bool] = {}
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        return {"connector": "espocrm", "token": "env:CRM_TOKEN", "base_url": self.double.url}
+
+    def put(self, number: int, name: str) -> None:
+        email = f"{NAMES[number - 1]}@example.com"
+        self.double.put("Contact", f"c{number}", email, firstName=name)
+
+    def tag(self, number: int) -> None:
+        self._members[f"c{number}"] = False
+        self.double.list_up("v", VIP, "Contact", **self._members)
+
+    def opt_out(self, number: int) -> None:
+        self.double.opt_out(f"{NAMES[number - 1]}@example.com")
+
+    def delete(self, number: int) -> None:
+        self.double.delete("Contact", f"c{number}")
+
+
+CRMS = [OfPipedrive, OfZoho, OfSalesforce, OfOdoo, OfEspoCrm]
+
+
+@pytest.fixture(name="crm", params=CRMS, ids=lambda kind: kind.__name__.removeprefix("Of"))
+def crm_fixture(
+    house: House, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Crm]:
+    crm: Crm = request.param(house.clock)
+    for name, secret in crm.secrets.items():
+        monkeypatch.setenv(name, secret)
+    double: Double = crm.double
+    with double:
+        for number, name in enumerate(NAMES, 1):
+            crm.put(number, name.title())
+        house.later(days=1)
+        house.configure(
+            source=crm.source,
+            fields=crm.fields,
+            opted_out=crm.opted_out,
+            groups=["Customers", {"from": crm.groups_of}],
+            full_every="10 days",
+            guard={"max_enrolments": 0},
+        )
+        yield crm
+
+
+def addresses(*names: str) -> set[str]:
+    return {f"{name}@example.com" for name in names}
+
+
+def test_a_full_read_and_what_changes_after_it(house: House, crm: Crm) -> None:
+    crm.tag(4)
+    first = house.sync()
+    assert (first.status, first.created) == (Status.OK, 4)
+    assert house.members("Customers") == addresses(*NAMES)
+    assert house.members(VIP) == addresses("dan")
+    house.later(days=1)
+    assert house.sync().gone == 0
+    house.later(days=1)
+
+    crm.put(1, "Anna")
+    crm.tag(1)
+    crm.opt_out(2)
+    crm.delete(3)
+    second = house.sync()
+    assert (second.status, second.opted_out) == (Status.OK, 1)
+    assert second.gone == (1 if crm.tells_deletions else 0)
+    assert house.account.contact("ann@example.com")["firstName"] == "Anna"
+    assert house.members(VIP) == addresses("ann", "dan")
+    left = addresses("ann", "dan") if crm.tells_deletions else addresses("ann", "cat", "dan")
+    assert house.members("Customers") == left
+
+    house.later(days=11)
+    third = house.sync()
+    assert third.status is Status.OK
+    assert house.members("Customers") == addresses("ann", "dan")
+    house.later(hours=3)
+    fourth = house.sync()
+    assert (fourth.created, fourth.updated, fourth.gone) == (0, 0, 0)
+
+
+def test_who_had_opted_out_before_is_never_made(house: House, crm: Crm) -> None:
+    crm.opt_out(2)
+    crm.tag(2)
+    house.sync()
+    assert house.everybody() == addresses("ann", "cat", "dan")
