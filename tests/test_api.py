@@ -346,6 +346,11 @@ def test_a_loop_of_any_length_is_found() -> None:
         trail = Trail("Acme")
         with pytest.raises(SourceError, match="does not end"):
             list(map(trail.step, tokens))
+    for before in (1, 5, 100):  # pages that come once, and then the loop
+        tokens = (step if step < before else before + step % 3 for step in range(1_000))
+        trail = Trail("Acme")
+        with pytest.raises(SourceError, match="does not end"):
+            list(map(trail.step, tokens))
     trail = Trail("Acme")
     for steps in range(1_000):
         trail.step(steps)

@@ -326,6 +326,37 @@ def test_an_import_is_not_read_again_for_ever(web: People) -> None:
     assert keys(read(web, cursor=cursor(second), **INCREMENTAL)) == []
 
 
+def test_a_row_that_is_listed_again_because_it_changed_comes_once(web: People) -> None:
+    first = read(web, **INCREMENTAL)
+    web.clock.advance_s(60)
+
+    def change(asked: Asked) -> None:
+        if asked.query.get("cursor") == "4" and "9" not in web.rows:
+            web.put("9", email="p9@example.com")
+            web.rows["10"] = web.rows["1"]
+
+    web.before_answer = change
+    assert sorted(keys(read(web, cursor=cursor(first), **INCREMENTAL))) == [
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        "9",
+    ]
+
+
+def test_what_becomes_visible_late_is_not_missed(web: People) -> None:
+    web.clock.advance_s(3600)
+    web.put("3", name="Late")
+    hidden = web.rows.pop("3")
+    web.clock.advance_s(240)
+    web.put("5", name="Last")
+    first = read(web, **INCREMENTAL)
+    web.rows["3"] = hidden
+    assert keys(read(web, cursor=cursor(first), **INCREMENTAL)) == ["5", "3"]
+
+
 def test_a_date_is_early_enough_for_every_zone(web: People) -> None:
     """The day of an API in another zone begins half a day later than ours; and "after a day" may mean after its end."""
     first = read(web, **INCREMENTAL)

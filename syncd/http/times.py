@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 MILLISECONDS_FROM = 100_000_000_000  # as seconds this is the year 5138: nobody means that
 
-_DECIMALS = re.compile(r"\.(\d{1,6})\d*")
-_SHORT_OFFSET = re.compile(r"([+-]\d\d)(\d\d)$")
 _NUMBER = re.compile(r"-?\d{9,16}(\.\d+)?")  # eight digits are a date: 20261120
 
 
@@ -25,9 +23,7 @@ def parse_time(value: object) -> datetime | None:
         if _NUMBER.fullmatch(text):
             number = float(text)
             return _of_epoch(number / 1000 if abs(number) >= MILLISECONDS_FROM else number)
-        # Python 3.11 reads at most six decimals, and no offset without a colon after a fraction.
-        text = _DECIMALS.sub(lambda found: "." + found[1].ljust(6, "0"), text)
-        found = datetime.fromisoformat(_SHORT_OFFSET.sub(r"\1:\2", text))
+        found = datetime.fromisoformat(text)
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None

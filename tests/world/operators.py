@@ -127,10 +127,14 @@ class Operators:
             if "-" in marks:
                 truth.latched.discard(who)
                 truth.seen_out.discard(who)
-            # The source's word and FluenzR's agree; or nobody can know any more what FluenzR's was.
-            if ("-" in marks and agreed) or ("?" in marks and "!" not in after[who]):
-                for people in (truth.opt_mail, truth.opt_moved, truth.opt_record):
-                    people.discard(who)
+            # The source's word and FluenzR's agree; or nobody can know what FluenzR's was: the state is lost, or a hand deleted
+            # the contact before any answer showed it. Then it is upon whoever releases, and nobody is mailed by it.
+            unseen = "?" in marks or ("x" in marks and email not in truth.observed)
+            lifted: set[Who] = {who} if "-" in marks and agreed else set()
+            if unseen and "!" not in after[who]:
+                lifted |= {who, *world.state.records_at(email)}
+            for people in (truth.opt_mail, truth.opt_moved, truth.opt_record):
+                people -= lifted
 
     def _judge_release(self, email: str, ended: dict[Who, set[str]]) -> None:
         """An opt-out ends only where the sources say no more that there is one, and FluenzR shows none."""
