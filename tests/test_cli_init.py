@@ -184,7 +184,7 @@ def test_a_crm_brings_its_mapping_along(tmp_path: Path, monkeypatch: pytest.Monk
     assert sync["opted_out"] == "hs_email_optout"
     assert sync["fields"]["firstName"] == "firstname"
     assert sync["fields"]["company"] == {"expr": "_company.name or company"}
-    assert "# and 32 more fields" in made.text
+    assert " more fields" in made.text
     (tmp_path / "config.toml").write_text(made.text)
     monkeypatch.setenv("FLUENZR_API_KEY", KEY)
     assert config.load(tmp_path / "config.toml").syncs["customers"].opted_out

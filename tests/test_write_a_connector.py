@@ -53,5 +53,6 @@ def test_the_connector_of_the_page_passes_the_suite(tmp_path: Path) -> None:
 
 
 def test_the_page_keeps_to_its_lengths() -> None:
-    lines = [line for line in code("acme_sync.py").splitlines() if line.strip()]
-    assert len(lines) <= 65
+    """60 lines, beside the imports."""
+    body = code("acme_sync.py").split("\nACME = ")[1]
+    assert len([line for line in body.splitlines() if line.strip()]) <= 60
