@@ -22,7 +22,7 @@ from syncd.core.model import GroupKind
 from syncd.core.nearest import suggestion
 from syncd.errors import AccessDenied, ConfigError, FluenzrError, SourceError, StateBusy, StateError
 from syncd.fluenzr import FluenzR
-from syncd.fluenzr_types import Group
+from syncd.fluenzr.types import Group
 from syncd.reading import ALWAYS_KNOWN, Feed, asking, unknown_names
 from syncd.state.store import hold, open_state
 

@@ -22,6 +22,9 @@ SyncdError                      what happened, why, what to do next; exit code 1
     |   `-- Conflict            409: the address is taken
     |-- Throttled               429 until our patience ended: definitely not applied; ends the run
     `-- AccessDenied            401, 403: definitely not applied; ends the run
+        |-- KeyNotAccepted      401: not a key of this account
+        |-- ReadOnlyKey         403 on a change: the key may only read
+        `-- PlanWithoutApi      403: the account's plan has no API
 """
 
 from typing import ClassVar
@@ -170,3 +173,15 @@ class Throttled(FluenzrError):
 
 class AccessDenied(FluenzrError):
     """401 or 403: a wrong key, a read-only key, or a plan without API. The run ends."""
+
+
+class KeyNotAccepted(AccessDenied):
+    """401: FluenzR does not know the key."""
+
+
+class ReadOnlyKey(AccessDenied):
+    """403 for a change: the key may only read."""
+
+
+class PlanWithoutApi(AccessDenied):
+    """403: the API belongs to the Pro plan."""

@@ -13,7 +13,7 @@ import orjson
 from syncd.config import Settings
 from syncd.errors import FluenzrError, NotFound, NotSupported, Refused, SyncdError, Unanswered
 from syncd.fluenzr import FluenzR
-from syncd.fluenzr_types import BulkAnswer, Contact, Page
+from syncd.fluenzr.types import BulkAnswer, Contact, Page
 
 UNKNOWN, ABSENT = "unknown", "absent"
 NO_ADDRESS = "syncd-probe-no-address"  # a row that any reading refuses

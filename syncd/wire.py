@@ -102,15 +102,21 @@ class Wire:
         parse: Callable[[Reply], Value],
         *,
         query: str = "",
+        method: str = "GET",
+        body: bytes = b"",
+        optional: bool = False,
     ) -> Value:
-        """GET, tried again while no answer can be trusted. parse: raises ShapeError."""
-        question = self._question("GET", path)
+        """What changes nothing, tried again while no answer can be trusted. parse: raises ShapeError.
+
+        optional: as in `write`.
+        """
+        question = self._question(method, path, optional=optional)
         for attempt in range(GET_ATTEMPTS_MAX - 1):
             try:
-                return self._ask(question, parse, query=query)
+                return self._ask(question, parse, query=query, body=body)
             except Unanswered:
                 self._clock.sleep_s(BACK_OFF_S * 2.0**attempt)
-        return self._ask(question, parse, query=query)
+        return self._ask(question, parse, query=query, body=body)
 
     def write(
         self,

@@ -8,7 +8,6 @@ import orjson
 import pytest
 from raw_server import response, serving
 
-from syncd import fluenzr_types as types
 from syncd.core.answer import ShapeError
 from syncd.core.model import GroupKind
 from syncd.errors import (
@@ -20,7 +19,7 @@ from syncd.errors import (
     Refused,
     Unanswered,
 )
-from syncd.fluenzr import FluenzR
+from syncd.fluenzr import FluenzR, types
 from syncd.sandbox import Faults, Quirks, Rule, Sandbox
 from syncd.sandbox.faults import Cut, Drop, Effect, Garbage, Late, Page, Status
 from syncd.testing.clock import START_S, FakeClock

@@ -19,8 +19,11 @@ from syncd.errors import (
     AccessDenied,
     Conflict,
     FluenzrError,
+    KeyNotAccepted,
     NotFound,
     NotSupported,
+    PlanWithoutApi,
+    ReadOnlyKey,
     Refused,
     Unanswered,
 )
@@ -158,7 +161,9 @@ def _garbled(
 
 
 def _denied(question: Question, status: int, code: str, why: str, *, named: bool) -> AccessDenied:
+    kind = AccessDenied
     if status == 401:
+        kind = KeyNotAccepted
         what = f"{question}: FluenzR does not accept the API key"
         hint = "Check fluenzr.api_key: the whole key, of this account, not revoked"
     elif status != 403 or not named:
@@ -169,15 +174,17 @@ def _denied(question: Question, status: int, code: str, why: str, *, named: bool
             else "These are not FluenzR's words: check any proxy or firewall between"
         )
     elif re.search(r"\bplan\b", why, re.IGNORECASE):
+        kind = PlanWithoutApi
         what = f"{question}: this FluenzR plan has no API"
         hint = "The API needs FluenzR's Pro plan: change the plan, or use a key of a Pro account"
     elif question.method != "GET":
+        kind = ReadOnlyKey
         what = f"{question}: this API key may not write"
         hint = "The key is read-only, or was restricted: make one that may write"
     else:
         what = f"{question}: this API key may not read this"
         hint = "Make a key in FluenzR's settings that may read and write contacts and groups"
-    return AccessDenied(what, status=status, code=code, why=why, hint=hint)
+    return kind(what, status=status, code=code, why=why, hint=hint)
 
 
 def _broken(question: Question, status: int, code: str, why: str, *, named: bool) -> Unanswered:

@@ -10,7 +10,7 @@ from typing import Any
 
 from syncd.core.person import EMPTY, Payload, Person
 from syncd.errors import Conflict, NotFound, NotSupported, Refused, Unanswered
-from syncd.fluenzr_types import BulkAnswer
+from syncd.fluenzr.types import BulkAnswer
 from syncd.state import contacts, listed
 from syncd.state.runs import log_change
 from syncd.upload.pool import Job, Request

@@ -13,7 +13,7 @@ import structlog
 
 from syncd.core.person import Payload, Person, Work, work
 from syncd.errors import AccessDenied, Conflict, NotFound, NotSupported, Refused, Unanswered
-from syncd.fluenzr_types import Campaign
+from syncd.fluenzr.campaign_types import Campaign
 from syncd.state import contacts, listed, queue
 from syncd.state.links import drop, new_contact
 from syncd.state.runs import log_change

@@ -9,7 +9,7 @@ from functools import partial
 from syncd.core.model import OPTED_OUT_STATUSES
 from syncd.core.recency import SKIM_PAGES_MAX, Distrust
 from syncd.errors import Refused, Unanswered
-from syncd.fluenzr_types import Contact, Page
+from syncd.fluenzr.types import Contact, Page
 from syncd.state import contacts, erase, listed
 from syncd.state.groups import SeenGroup
 from syncd.state.listed import Listed

@@ -12,7 +12,7 @@ import structlog
 from syncd.core import recency
 from syncd.core.model import OPTED_OUT_STATUSES
 from syncd.core.recency import Distrust, Entry, Memory, Step
-from syncd.fluenzr_types import Contact, Page
+from syncd.fluenzr.types import Contact, Page
 from syncd.state import opt_outs
 from syncd.state.store import State
 from syncd.upload.session import Session

@@ -12,7 +12,7 @@ import orjson
 from syncd.core.person import EMPTY, load
 from syncd.core.seen import Shown, is_accident, is_image, is_ours, was_changed
 from syncd.errors import NotFound, Refused, Unanswered
-from syncd.fluenzr_types import Contact
+from syncd.fluenzr.types import Contact
 from syncd.state import contacts, ledger, queue
 from syncd.state.store import Row
 from syncd.upload.listing import note_listed

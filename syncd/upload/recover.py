@@ -10,7 +10,7 @@ import structlog
 from syncd.core.person import Payload
 from syncd.core.undo import CUSTOM
 from syncd.errors import Refused, Unanswered
-from syncd.fluenzr_types import Contact, Page
+from syncd.fluenzr.types import Contact, Page
 from syncd.state import contacts, queue
 from syncd.state.queue import Unsettled
 from syncd.state.runs import log_change

@@ -23,7 +23,7 @@ from syncd.errors import (
     Unanswered,
 )
 from syncd.fluenzr import FluenzR
-from syncd.fluenzr_types import Contact
+from syncd.fluenzr.types import Contact
 from syncd.state import contacts, queue
 from syncd.state.contacts import Mark, Settled
 from syncd.state.groups import Groups

@@ -8,6 +8,7 @@ from syncd.errors import (
     AccessDenied,
     Conflict,
     FluenzrError,
+    KeyNotAccepted,
     NotFound,
     NotSupported,
     Refused,
@@ -48,7 +49,7 @@ def test_success_needs_a_good_status_and_its_own_word(status: int) -> None:
         (BULK, 404, b"Cannot POST /v1/contacts/bulk", NotSupported),
         (PUT, 405, HTML, NotSupported),
         (PUT, 409, NAMED, Conflict),
-        (GET, 401, b"", AccessDenied),
+        (GET, 401, b"", KeyNotAccepted),
         (GET, 402, NAMED, AccessDenied),
         (GET, 403, HTML, AccessDenied),
         (GET, 407, HTML, AccessDenied),
@@ -93,7 +94,7 @@ def test_a_body_that_did_not_come_whole_is_no_success() -> None:
     error = judged(PUT, 200, b"", "its body ended early")
     assert isinstance(error, Unanswered)
     assert error.why == "its body ended early"
-    assert type(judged(PUT, 401, b"", "its body ended early")) is AccessDenied
+    assert type(judged(PUT, 401, b"", "its body ended early")) is KeyNotAccepted
 
 
 def test_access_denied_has_three_texts() -> None:

@@ -1,10 +1,11 @@
-"""What FluenzR's endpoints return, as values, and the reading of them from JSON.
+"""Contacts and groups as FluenzR's endpoints return them, as values, and the reading of them from JSON.
 
 Tolerant of what is not there, strict about what would mislead: a missing key is *not known*, a
 value of the wrong type is a ShapeError, and then the answer counts as none. By hand and not by
 pydantic, for a listing of a million contacts passes here.
 
-Source: FluenzR reference, "Contacts" [D], "Groups" [D]; JSON of groups and of bulk errors [?].
+Campaigns and webhooks have modules of their own. Source: FluenzR reference, "Contacts" [D], "Groups"
+[D]; JSON of groups and of bulk errors [?].
 """
 
 from collections.abc import Callable, Mapping
@@ -31,15 +32,16 @@ class Group:
     name: str
     kind: GroupKind
     contact_count: int | None
+    description: str = ""
+    color: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Campaign:
-    """A sequence of e-mails. status: draft, active, paused, completed, archived [D]; empty where none is shown."""
+class Stage:
+    """A stage of the pipeline."""
 
     id: str
     name: str
-    status: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class Contact:
 
     email: in FluenzR's spelling. status: empty where none is shown; unknown ones are kept. fields:
     those of FIELDS that are shown. group_ids, tags: None where they are not shown: not known.
-    created_ms, updated_ms: epoch milliseconds by FluenzR's clock.
+    created_ms, updated_ms: epoch milliseconds by FluenzR's clock. stage: of the pipeline, where it
+    has one.
     """
 
     id: str
@@ -60,6 +63,7 @@ class Contact:
     tags: frozenset[str] | None
     created_ms: int | None
     updated_ms: int | None
+    stage: Stage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +122,16 @@ def contact(item: Any) -> Contact:
         raise ShapeError("a contact's customFields are not an object")
     status = get("status")
     return Contact(
-        _text(item, "id", "contact"),
-        _text(item, "email", "contact"),
+        text(item, "id", "contact"),
+        text(item, "email", "contact"),
         status if isinstance(status, str) else "",
         {name: item[name] for name in FIELDS if name in item},
         custom_fields,
         _names(get("groups"), "id"),
         _names(get("tags"), "name"),
-        _ms(get("createdAt")),
-        _ms(get("updatedAt")),
+        time_ms(get("createdAt")),
+        time_ms(get("updatedAt")),
+        _stage(get("pipelineStage")),
     )
 
 
@@ -141,17 +146,14 @@ def group(item: Any) -> Group:
         known = GroupKind.DYNAMIC if is_dynamic else GroupKind.STATIC
     else:
         known = GroupKind.UNKNOWN
-    identity, name = _text(item, "id", "group"), _text(item, "name", "group")
-    return Group(identity, name, known, count(item, "contactCount"))
-
-
-def campaign(item: Any) -> Campaign:
-    """A campaign from its JSON. Raises ShapeError."""
-    if not isinstance(item, dict):
-        raise ShapeError("a campaign is not an object")
-    status = item.get("status")
-    identity, name = _text(item, "id", "campaign"), _text(item, "name", "campaign")
-    return Campaign(identity, name, status if isinstance(status, str) else "")
+    return Group(
+        text(item, "id", "group"),
+        text(item, "name", "group"),
+        known,
+        count(item, "contactCount"),
+        words(item, "description"),
+        words(item, "color"),
+    )
 
 
 def items(data: Any, parse: Callable[[Any], Item]) -> list[Item]:
@@ -186,6 +188,38 @@ def count(data: Mapping[str, Any], name: str) -> int | None:
     return None
 
 
+def text(item: Mapping[str, Any], name: str, whose: str) -> str:
+    """A string that must be there. Raises ShapeError."""
+    value = item.get(name)
+    if not isinstance(value, str) or not value:
+        raise ShapeError(f"a {whose} has no {name}")
+    return value
+
+
+def words(item: Mapping[str, Any], *names: str) -> str:
+    """The first string under these names; empty for none."""
+    found = (item.get(name) for name in names)
+    return next((value for value in found if isinstance(value, str)), "")
+
+
+def time_ms(value: Any) -> int | None:
+    """Epoch milliseconds of an ISO 8601 time; one without a zone is UTC; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        when = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (when.replace(tzinfo=when.tzinfo or UTC) - _EPOCH) // _MS
+
+
+def _stage(value: Any) -> Stage | None:
+    if not isinstance(value, dict):
+        return None
+    identity = words(value, "id")
+    return Stage(identity, words(value, "name")) if identity else None
+
+
 def _bulk_error(error: Any) -> BulkError:
     if isinstance(error, str):
         return BulkError(None, None, clean(error), "")
@@ -203,13 +237,6 @@ def _bulk_error(error: Any) -> BulkError:
     )
 
 
-def _text(item: Mapping[str, Any], name: str, whose: str) -> str:
-    value = item.get(name)
-    if not isinstance(value, str) or not value:
-        raise ShapeError(f"a {whose} has no {name}")
-    return value
-
-
 def _names(value: Any, key: str) -> frozenset[str] | None:
     """Strings, or the string under `key` of objects."""
     if value is None:
@@ -221,14 +248,3 @@ def _names(value: Any, key: str) -> frozenset[str] | None:
         if not isinstance(name, str) or not name:
             raise ShapeError("a contact's groups or tags are not named")
     return frozenset(names)
-
-
-def _ms(value: Any) -> int | None:
-    """Epoch milliseconds of an ISO 8601 time; one without a zone is UTC; None for anything else."""
-    if not isinstance(value, str):
-        return None
-    try:
-        when = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return (when.replace(tzinfo=when.tzinfo or UTC) - _EPOCH) // _MS
