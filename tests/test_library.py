@@ -363,8 +363,9 @@ def test_what_would_mislead_is_no_answer(parse: Callable[[Any], Any], data: Any)
 # webhooks
 
 
-def test_webhooks_are_registered_changed_listed_and_deleted() -> None:
-    with opened() as (sandbox, fluenzr):
+@pytest.mark.parametrize("words", ["words", "flags"])
+def test_webhooks_are_registered_changed_tested_listed_and_deleted(words: str) -> None:
+    with opened(webhook_words=words) as (sandbox, fluenzr), serving(response(b"")) as receiver:
         made = fluenzr.create_webhook(
             HOOK, ["email.bounced", "email.unsubscribed"], secret="s3cret"
         )
@@ -376,8 +377,13 @@ def test_webhooks_are_registered_changed_listed_and_deleted() -> None:
         assert fluenzr.webhooks() == [made]
         changed = fluenzr.update_webhook(made.id, events=["contact.deleted"])
         assert (changed.url, changed.events) == (HOOK, ("contact.deleted",))
-        assert fluenzr.test_webhook(made.id).delivered is False
         assert list(fluenzr.webhook_log(made.id)) == []
+        fluenzr.update_webhook(made.id, url=receiver.url)
+        test = fluenzr.test_webhook(made.id)
+        assert (test.delivered, test.status) == (True, 200)
+        (entry,) = fluenzr.webhook_log(made.id)
+        assert (entry.event, entry.delivered, entry.status) == ("contact.deleted", True, 200)
+        assert entry.time_ms == START_MS
         fluenzr.delete_webhook(made.id)
         assert sandbox.account.webhooks == {}
         with pytest.raises(NotFound):

@@ -1,7 +1,12 @@
 """The sandbox's groups, campaigns and outbox: who would be mailed, and by what."""
 
+import hashlib
+import hmac
+
 import httpx
+import orjson
 import pytest
+from raw_server import response, serving
 
 from syncd.sandbox import Mail, Quirks, Sandbox
 from syncd.testing.clock import FakeClock
@@ -327,7 +332,6 @@ def test_webhooks_are_kept_and_their_secret_never_shown(opened):
     assert (changed["url"], changed["events"]) == (body["url"], ["contact.deleted"])
     assert ask("GET", "/webhooks").json()["data"] == [changed]
     assert "s3cret" not in created.text + ask("GET", "/webhooks").text
-    assert ask("POST", f"{path}/test").json()["data"]["delivered"] is False
     assert ask("GET", f"{path}/logs").json()["data"] == []
     assert ask("DELETE", path).json()["data"]["deleted"] is True
     assert ask("DELETE", path).status_code == 404
@@ -341,3 +345,48 @@ def test_refused_webhook_is_not_kept(opened, change):
     body = {"url": "https://sync.example.com/x", "events": ["email.sent"], "secret": "s"}
     assert ask("POST", "/webhooks", body | change).status_code == 400
     assert ask("GET", "/webhooks").json()["data"] == []
+
+
+@pytest.mark.parametrize("words", ["words", "flags"])
+@pytest.mark.parametrize("status", ["204 No Content", "500 Oops"])
+def test_an_event_is_signed_delivered_and_noted(opened, words, status):
+    sandbox, ask = opened(webhook_words=words)
+    with serving(response(b"", status=status)) as receiver:
+        url = f"http://127.0.0.1:{receiver.port}/hooks?x=1"
+        body = {"url": url, "events": ["email.sent", "email.bounced"], "secret": "s3cret"}
+        path = f"/webhooks/{ask('POST', '/webhooks', body).json()['data']['id']}"
+        shown = ask("POST", f"{path}/test").json()["data"]
+        (attempt,) = sandbox.account.deliver("email.bounced", {"contactEmail": "ann@example.com"})
+        assert sandbox.account.deliver("email.opened", {}) == []
+    code = int(status[:3])
+    assert attempt.status == code
+    assert shown.get("delivered", shown.get("status") == "success") == (code == 204)
+    entries = ask("GET", f"{path}/logs").json()["data"]
+    assert [entry.get("type", entry.get("event")) for entry in entries] == [
+        "email.bounced",
+        "email.sent",
+    ]
+    assert {entry.get("responseStatus", entry.get("statusCode")) for entry in entries} == {code}
+    head, _, raw = receiver.requests[1].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /hooks?x=1 ")
+    headers = {
+        name.lower(): value.strip()
+        for name, _, value in (line.partition(":") for line in head.decode().split("\r\n"))
+    }
+    signed = headers["x-fluenzr-timestamp"].encode() + b"." + raw
+    digest = hmac.new(b"s3cret", signed, hashlib.sha256).hexdigest()
+    assert headers["x-fluenzr-signature"] == f"sha256={digest}"
+    event = orjson.loads(raw)
+    assert (event["type"], event["data"]) == ("email.bounced", {"contactEmail": "ann@example.com"})
+
+
+def test_an_event_that_nobody_takes_is_noted_with_the_reason(opened):
+    _, ask = opened()
+    with serving(b"") as receiver:
+        url = f"http://127.0.0.1:{receiver.port}/"
+    body = {"url": url, "events": ["email.sent"], "secret": "s3cret"}
+    path = f"/webhooks/{ask('POST', '/webhooks', body).json()['data']['id']}"
+    assert ask("POST", f"{path}/test").json()["data"]["status"] == "failed"
+    (entry,) = ask("GET", f"{path}/logs").json()["data"]
+    assert entry["responseStatus"] is None
+    assert entry["error"]

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from syncd.sandbox import contacts
+from syncd.sandbox import contacts, webhooks
+from syncd.sandbox.delivery import Attempt
 from syncd.sandbox.quirks import Quirks
 from syncd.sandbox.store import FIELDS, Activity, Campaign, Change, Contact, Group, Mixed, Store
 
@@ -156,6 +157,12 @@ class Account(Store):
             self.campaign(campaign).activity.append(entry)
             if kind in STATUS_AFTER:
                 self._set_status(contact, STATUS_AFTER[kind])
+
+    def deliver(self, event: str, data: dict[str, Any]) -> list[Attempt]:
+        """Send one event, signed, to every webhook that asks for it; what came of it."""
+        with self.lock:
+            asked = [one for one in self.webhooks.values() if event in one["events"]]
+            return [webhooks.attempted(self, one, event, data) for one in asked]
 
     def _contact(self, email: str) -> Contact:
         found = self.contact_by_email(email)

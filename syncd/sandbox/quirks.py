@@ -36,6 +36,7 @@ class Quirks:
     opt_out_moves: somebody who opts out gets a new updatedAt.
     status_filter: `status` filters; or is ignored, and everybody is listed.
     status_total: `total` where `status` filters: right; absent; of everybody; or of no more than the page.
+    webhook_words: how a webhook's state, a test and the log are told: in words or by flags.
     clock_ahead_s: the server's clock against ours.
     body_bytes_max: a larger body is answered with 413 and HTML, as a proxy does.
     """
@@ -60,6 +61,7 @@ class Quirks:
     opt_out_moves: bool = True
     status_filter: Literal["honoured", "ignored"] = "honoured"
     status_total: Literal["right", "absent", "everybody", "page"] = "right"
+    webhook_words: Literal["words", "flags"] = "words"
     total_pages: bool = True
     rate_headers: bool = True
     retry_after: bool = True
@@ -79,6 +81,7 @@ def readings() -> dict[str, tuple[Any, ...]]:
     del closed["absent"]
     for name in ("status_filter", "status_total"):
         del closed[name]  # they cost requests, which those who go through all readings count
+    del closed["webhook_words"]  # no sync asks for webhooks
     switches = ["bulk_skip_adds_groups", "total_pages"]
     switches += ["rate_headers", "retry_after", "date_header"]
     # Newer ones stand last, so that what a seed has drawn before stays as it was.
