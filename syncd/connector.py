@@ -77,6 +77,12 @@ class Request:
     cursor: str | None = None
     fields: frozenset[str] | None = None
 
+    def chosen(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of a row's fields, those that are asked for."""
+        if self.fields is None:
+            return row
+        return {name: value for name, value in row.items() if name in self.fields}
+
 
 @dataclass(frozen=True, slots=True)
 class SourceField:
@@ -141,7 +147,10 @@ class Options(BaseModel):
 
 
 class Connector(Protocol):
-    """One configured source. Construction is cheap and touches nothing outside."""
+    """One configured source. Construction is cheap and touches nothing outside.
+
+    Whoever inherits this class leaves out what there is not: a preset, a token.
+    """
 
     OPTIONS: ClassVar[type[Options]]
     ABILITIES: ClassVar[Abilities]
@@ -158,9 +167,11 @@ class Connector(Protocol):
 
     def preset(self) -> Preset | None:
         """The mapping for whoever has none yet; None where the fields are the user's own. Touches nothing outside."""
+        return None
 
     def token(self) -> str | None:
         """A digest of what a read would yield, far cheaper than the read; None where there is none. Raises SourceError."""
+        return None
 
     def read(self, request: Request) -> Iterator[Event]:
         """Yield the events of one read, lazily. Closing the generator early frees everything. Raises SourceError."""

@@ -3,7 +3,13 @@
 import re
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+from syncd.connector import Tombstone
+from syncd.http import Again, Answer, Api, Exhausted, Open
+from syncd.testing.server import Asked, Double, Told
 
 PAGE = Path(__file__).parents[1] / "docs/how-to/write-a-connector.md"
 
@@ -52,7 +58,51 @@ def test_the_connector_of_the_page_passes_the_suite(tmp_path: Path) -> None:
     assert int(passed[1]) >= 15
 
 
+def test_the_suite_of_the_page_finds_a_connector_that_reads_one_page_only(tmp_path: Path) -> None:
+    install(tmp_path)
+    file = tmp_path / "acme_sync.py"
+    broken = file.read_text().replace('page = found["next"]', 'page = ""')
+    assert broken != file.read_text()
+    file.write_text(broken)
+    done = run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_acme_sync.py")
+    assert done.returncode == 1, done.stdout
+    assert "records did not come" in done.stdout
+    assert "the read ended normally" in done.stdout
+
+
 def test_the_page_keeps_to_its_lengths() -> None:
-    """60 lines, beside the imports."""
-    body = code("acme_sync.py").split("\nACME = ")[1]
-    assert len([line for line in body.splitlines() if line.strip()]) <= 60
+    for name, lines_max in (("acme_sync.py", 60), ("test_acme_sync.py", 15)):
+        lines = [line for line in code(name).splitlines() if line.strip()]
+        assert len(lines) <= lines_max, name
+
+
+def test_what_the_page_says_of_a_vendor_works() -> None:
+    beside: dict[str, Any] = {}
+    exec(code("acme_beside.py"), beside)
+    left_s = beside["heed"](Answer(200, {"x-left": "0", "x-reset": "1060"}, b""), 1000.0)
+    assert left_s == 60.0
+    today = Answer(429, {"x-left-today": "0"}, b"")
+    assert beside["judge"](today, 0.0) == Exhausted("at midnight UTC")
+    assert beside["judge"](Answer(429, {"retry-after": "3"}, b""), 0.0) == Again(3.0)
+    with People() as double:
+        api = Api(double.url, beside["ACME"], Open(), double.clock)
+        with api:
+            found = beside["companies"](api).of(["7", None, "8"])
+    assert found == {"7": {"id": "7", "name": "Example SA"}, "8": None}
+    gone = beside["event"]({"id": 1, "deleted": True}, None)
+    assert gone == Tombstone("1")
+    ann = {"id": 1, "deleted": False}
+    assert beside["event"](ann, found["7"]).fields == {**ann, "_company": found["7"]}
+
+
+class People(Double):
+    """One company, whoever is asked for."""
+
+    def answer(self, asked: Asked) -> Told:
+        assert asked.query == {"ids": "7,8"}
+        return Told(200, [{"id": 7, "name": "Example SA"}])
+
+
+def test_what_is_installed_says_that_it_has_types() -> None:
+    """Else a third party's type checker takes the whole contract for Any."""
+    assert files("syncd").joinpath("py.typed").is_file()

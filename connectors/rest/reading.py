@@ -100,9 +100,7 @@ class Reading:
             )
         if key and shape.deleted is not None and _is_true(at(row, shape.deleted), shape.deleted):
             return Tombstone(key)
-        wanted = self._request.fields
-        fields = row if wanted is None else {n: v for n, v in row.items() if n in wanted}
-        return Record(key, dict(fields), f"record {key or number}")
+        return Record(key, self._request.chosen(row), f"record {key or number}")
 
     # Pages
 
