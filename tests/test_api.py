@@ -51,7 +51,7 @@ class Acme(Double):
         self.rotating = False
 
     def answer(self, asked: Asked) -> Told:
-        if asked.path == "/token":
+        if asked.path in {"/token", "/token/"}:
             if asked.form.get("refresh_token") not in {"refresh-1", "refresh-2"}:
                 return Told(400, {"error": "invalid_grant"})
             self.good = {f"access-{len(self.asked)}"}
@@ -276,6 +276,14 @@ def test_an_access_token_is_fetched_once_and_renewed_before_it_ends(acme: Acme) 
         acme.clock.advance_s(50)
         asked.get("/x")
     assert acme.paths().count("POST /token") == 2
+
+
+def test_a_token_is_fetched_at_the_address_as_it_is_written(acme: Acme) -> None:
+    """A slash at its end is part of it: without, some servers redirect, and a redirected POST is no login."""
+    form = {"refresh_token": Secret("env:ACME_REFRESH")}
+    with api(acme, OAuth(f"{acme.url}/token/", form, clock=acme.clock)) as asked:
+        asked.get("/x")
+    assert acme.paths() == ["POST /token/", "GET /x"]
 
 
 def test_an_access_token_that_was_revoked_is_renewed_once(acme: Acme) -> None:

@@ -9,7 +9,7 @@ from doubles.odoo_query import shown
 from odoo_reads import KEY, Odoo, connector, cursor, fields, keys, read
 
 from connectors.odoo import OdooConnector
-from connectors.odoo.person import addresses, domain_of, mentioned, split_name
+from connectors.odoo.person import addresses, mentioned
 from syncd.connector import Record, Request
 from syncd.core.mapping import FieldRule, MappingRules, compile_mapping
 from syncd.http import parse_time
@@ -113,31 +113,6 @@ def test_hostile_texts_pass_unharmed(odoo: Odoo) -> None:
 
 
 # Names and addresses
-
-
-@pytest.mark.parametrize(
-    ("name", "first", "last"),
-    [
-        ("Ada Byron", "Ada", "Byron"),
-        ("  Ada   Byron ", "Ada", "Byron"),
-        ("Jean-Luc O'Brien", "Jean-Luc", "O'Brien"),
-        ("BYRON Ada", "Ada", "BYRON"),
-        ("ADA BYRON", "ADA", "BYRON"),
-        ("JP Byron", "JP Byron", None),
-        ("Dr. Byron", "Dr. Byron", None),
-        ("Mme Byron", "Mme Byron", None),
-        ("Anna Maria Lopez", "Anna Maria Lopez", None),
-        ("Byron, Ada", "Byron, Ada", None),
-        ("Ada & Bob", "Ada & Bob", None),
-        ("van Gogh", "van Gogh", None),
-        ("Team 7", "Team 7", None),
-        ("Ada", "Ada", None),
-        ("", None, None),
-        (False, None, None),
-    ],
-)
-def test_only_two_plain_words_are_first_and_last_name(name: Any, first: Any, last: Any) -> None:
-    assert split_name(name) == (first, last)
 
 
 def test_names_may_stay_whole_or_come_from_fields_of_their_own(odoo: Odoo) -> None:
@@ -245,20 +220,6 @@ def test_of_a_company_that_may_not_be_read_the_name_is_known_and_nothing_else(od
     found = read(odoo, None, "_company", "_owner")
     assert fields(found, 1)["_company"] == {"id": "99", "name": "res.partner,99"}
     assert fields(found, 2)["_owner"] == {"id": "98", "name": "res.users,98"}
-
-
-@pytest.mark.parametrize(
-    ("website", "domain"),
-    [
-        ("https://www.example.com/x", "example.com"),
-        ("Example.com", "example.com"),
-        ("http://[", None),
-        ("soon", None),
-        (False, None),
-    ],
-)
-def test_the_domain_of_a_website(website: Any, domain: str | None) -> None:
-    assert domain_of(website) == domain
 
 
 # Leads, and the preset

@@ -9,7 +9,6 @@ Source: connectors reference, section 5.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from connectors.dynamics.vendor import (
     CELLS_MAX,
@@ -24,7 +23,7 @@ from connectors.dynamics.vendor import (
     ident,
 )
 from syncd.errors import SourceError
-from syncd.http import parse_time
+from syncd.http import domain_of, parse_time
 
 ADDRESSES = ("emailaddress1", "emailaddress2", "emailaddress3")
 OPT_OUTS = ("donotemail", "donotbulkemail")  # true: do not [M]
@@ -171,16 +170,6 @@ def _company(table: str, row: Row) -> Any:
     if value is None or row.get(f"_parentcustomerid_value{TARGET}") == "contact":
         return None
     return _ABSENT
-
-
-def domain_of(website: object) -> str | None:
-    """The domain of a website, as it is written: with or without a scheme."""
-    text = str(website or "").strip()
-    try:
-        host = urlsplit(text if "//" in text else f"//{text}").hostname
-    except ValueError:
-        return None
-    return host.removeprefix("www.") if host and "." in host else None
 
 
 _ABSENT = object()

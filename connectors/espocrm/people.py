@@ -6,7 +6,6 @@ that is asked for alone (seen, 1). An opt-out that is null was not told: it is l
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 from connectors.espocrm.lists import OPTED_OUT as LIST_OPTED_OUT
@@ -14,7 +13,7 @@ from connectors.espocrm.lists import TargetList
 from connectors.espocrm.vendor import BATCH_IDS, Espo, one_of
 from syncd.connector import Record
 from syncd.errors import SourceDenied, SourceError, SourceRefused
-from syncd.http import Lookup
+from syncd.http import Lookup, further_key
 
 CONTACT, LEAD, ACCOUNT, USER = "Contact", "Lead", "Account", "User"
 EMAIL, OPTED_OUT, INVALID = "emailAddress", "emailAddressIsOptedOut", "emailAddressIsInvalid"
@@ -159,13 +158,12 @@ class People:
             if _lower(entry) in told:
                 continue
             told.add(_lower(entry))
-            mark = blake2b(_lower(entry).encode(), digest_size=8).hexdigest()
             other = {**fields, EMAIL: entry[EMAIL]}
             for name, origin in ((OPTED_OUT, "optOut"), (INVALID, "invalid")):
                 other.pop(name, None)
                 if self._wish.has(name) and isinstance(entry.get(origin), bool):
                     other[name] = entry[origin]
-            yield Record(f"{key}#{mark}", other, f"{key}, another address")
+            yield Record(further_key(key, _lower(entry)), other, f"{key}, another address")
 
     def _fetch_companies(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         return {

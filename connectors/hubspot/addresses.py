@@ -8,7 +8,6 @@ not opted out has an empty list of statuses. One that does not come at all is no
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 
 from connectors.hubspot.vendor import (
@@ -21,7 +20,7 @@ from connectors.hubspot.vendor import (
 )
 from syncd.connector import Record, Tombstone
 from syncd.errors import SourceError
-from syncd.http import Api
+from syncd.http import Api, further_key
 
 FURTHER, OPT_OUT = "hs_additional_emails", "hs_email_optout"
 OF_THE_FIRST = "hs_email_"
@@ -38,7 +37,7 @@ def further(key: str, values: Values) -> dict[str, str]:
     for part in str(values.get(FURTHER) or "").split(";"):
         address = part.strip()
         if address and address.lower() != first:
-            found.setdefault(f"{key}#{_mark(address)}", address)
+            found.setdefault(further_key(key, address), address)
     return found
 
 
@@ -94,8 +93,3 @@ def opt_outs(api: Api, addresses: Sequence[str]) -> dict[str, bool]:
             out = any(one.get("status") not in NOT_OUT for one in statuses)
             found[address.lower()] = found.get(address.lower(), False) or out
     return found
-
-
-def _mark(address: str) -> str:
-    """What tells one address of a contact from the others, without showing it."""
-    return blake2b(address.lower().encode("utf-8", "replace"), digest_size=8).hexdigest()

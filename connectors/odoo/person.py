@@ -1,4 +1,4 @@
-"""What the connector makes of Odoo's values: addresses in one text, first and last name, plain values.
+"""What the connector makes of Odoo's values: addresses in one text, plain values.
 
 Everything here is a pure function. Source: connectors-seen, Odoo, points 7 and 9; connectors reference, section 6, "Fields".
 """
@@ -6,24 +6,16 @@ Everything here is a pure function. Source: connectors-seen, Odoo, points 7 and 
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from syncd.http import parse_time
 
 EMAIL_CHARS_MAX = 4_000  # of a field that holds addresses; a longer one is a note
-CAPITALS_MIN = (
-    4  # letters: so many capitals at the beginning are a last name, fewer may be initials
-)
 
 _PLAIN = re.compile(r"[^\s<>\"(),;:|/\\@]+@[^\s<>\"(),;:|/\\@]+")
 _BETWEEN = re.compile(r"[,;\r\n]+")
 _WORDS = re.compile(r"[\s<>\"()|,;]+")
 _QUOTED = re.compile(r'"[^"]*"')
 _BRACKETS = re.compile(r"<([^<>]*)>")
-_NAME = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")  # letters of any script
-_TITLES = frozenset(
-    ["dr", "mr", "mrs", "ms", "miss", "prof", "herr", "frau", "sr", "sra", "mme", "mlle", "m"]
-)
 
 
 def addresses(text: object) -> list[str]:
@@ -60,37 +52,6 @@ def _bare(word: str) -> str:
     """Without what people leave around an address."""
     word = word.strip("'.[]{}\u200b\u200e\u200f\u202a\u202b\u202c\ufeff")
     return word[7:] if word[:7].lower() == "mailto:" else word
-
-
-def split_name(name: object) -> tuple[str | None, str | None]:
-    """(first name, last name) of a whole name: only where it is plainly two words; else all of it is the first name.
-
-    "Ada Byron" -> ("Ada", "Byron"); "BYRON Ada" -> ("Ada", "BYRON"); "Dr. Ada Byron", "Anna Maria Lopez" stay whole.
-    """
-    text = name.strip() if isinstance(name, str) else ""
-    words = text.split()
-    if len(words) != 2 or words[0].lower() in _TITLES or words[0][0].islower():
-        return text or None, None
-    if not all(_NAME.fullmatch(word) for word in words):
-        return text, None
-    first, last = words
-    if (
-        first.isupper() and not last.isupper()
-    ):  # "BYRON Ada" is how many write it; "JP Byron" is not that
-        return (last, first) if len(first) >= CAPITALS_MIN else (text, None)
-    return first, last
-
-
-def domain_of(website: object) -> str | None:
-    """ "example.com" of "https://www.example.com/about"."""
-    if not isinstance(website, str) or not website.strip():
-        return None
-    text = website.strip()
-    try:
-        host = urlsplit(text if "//" in text else f"//{text}").hostname
-    except ValueError:
-        return None
-    return host.removeprefix("www.") if host and "." in host else None
 
 
 def _plain(value: Any) -> Any:

@@ -1,15 +1,14 @@
 """A row of Odoo becomes a record: plain values, and what the connector adds (`_email`, `_opted_out`, `_company`, ...)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 
 from connectors.odoo.beside import Beside
 from connectors.odoo.model import Choice, Kinds
-from connectors.odoo.person import addresses, converter, domain_of, split_name
+from connectors.odoo.person import addresses, converter
 from connectors.odoo.vendor import Row, Server, search
 from syncd.connector import Record
-from syncd.http import Lookup
+from syncd.http import Lookup, domain_of, further_key, split_name
 
 BATCH_IDS = 500
 READ_USERS = "the right to read users"
@@ -91,8 +90,7 @@ class Records:
         """(key, address) of each further address of a person, where they are wanted."""
         if self._choice.all_emails:
             for address in addresses(row.get(self._model.email))[1:]:
-                mark = blake2b(address.lower().encode(errors="replace"), digest_size=8).hexdigest()
-                yield f"{row['id']}#{mark}", address
+                yield further_key(str(row["id"]), address), address
 
     def _wants(self, *joins: str) -> bool:
         return self._fields is None or not self._fields.isdisjoint(joins)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from hashlib import blake2b
 from typing import Any
 
 from connectors.pipedrive.beside import Row, Statuses, digests, filter_members, members_digest
@@ -25,7 +24,16 @@ from connectors.pipedrive.vendor import (
     rows_of,
 )
 from syncd.connector import Checkpoint, Event, Record, Request, Resync, Tombstone
-from syncd.http import Api, HighWater, Lookup, parse_time, read_cursor, rfc3339, write_cursor
+from syncd.http import (
+    Api,
+    HighWater,
+    Lookup,
+    further_key,
+    parse_time,
+    read_cursor,
+    rfc3339,
+    write_cursor,
+)
 
 VERSION = 2  # of the cursor
 OVERLAP = timedelta(minutes=5)
@@ -241,5 +249,4 @@ def _further(key: str, row: Row) -> Iterator[tuple[str, str]]:
         if not address or address.lower() in told:
             continue
         told.add(address.lower())
-        mark = blake2b(address.lower().encode(errors="replace"), digest_size=8).hexdigest()
-        yield f"{key}#{mark}", address
+        yield further_key(key, address), address

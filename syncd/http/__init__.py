@@ -1,13 +1,15 @@
 """HTTP for connectors, and the one client under everything: what two connectors need stands here, once.
 
 `client` sends one request with every limit set. `api` is a vendor's web API as a connector reads it: paced, retried, refreshed,
-redacted. `login` holds the ways to log in, `verdict` what an answer means, `paging` and `times` what pages and times look like.
+redacted. `login` holds the ways to log in, `verdict` what an answer means, `paging` and `times` what pages and times look like,
+`names` what people and companies are called.
 """
 
 from syncd.http.api import Api, Reply, Vendor, path_of
 from syncd.http.client import Answer, HttpClient
 from syncd.http.login import Basic, Login, OAuth, Open, Token
 from syncd.http.lookup import Lookup
+from syncd.http.names import domain_of, further_key, split_name
 from syncd.http.options import BaseUrl
 from syncd.http.paging import HighWater, Trail, read_cursor, since_of, write_cursor
 from syncd.http.times import parse_time, rfc3339
@@ -48,11 +50,14 @@ __all__ = [
     "Vendor",
     "Verdict",
     "by_status",
+    "domain_of",
+    "further_key",
     "parse_time",
     "path_of",
     "read_cursor",
     "retry_after_s",
     "rfc3339",
     "since_of",
+    "split_name",
     "write_cursor",
 ]

@@ -138,7 +138,10 @@ class OAuth:
         return tuple(self._known)
 
     def _fetch(self) -> None:
-        place = f"{urlsplit(self._url).hostname}: no access token"
+        parts = urlsplit(
+            self._url
+        )  # its path is sent as it is: Close insists on a slash at the end
+        place = f"{parts.hostname}: no access token"
         form = {name: _text(value) for name, value in self._form.items()}
         for name, value in self._form.items():
             if isinstance(value, Secret) and form[name] not in self._known:
@@ -149,9 +152,12 @@ class OAuth:
             "Accept": "application/json",
         }
         try:
-            with HttpClient(self._url) as http:
+            with HttpClient(f"{parts.scheme}://{parts.netloc}") as http:
                 answer = http.send(
-                    "POST", "", body=urlencode(form, quote_via=quote).encode(), headers=headers
+                    "POST",
+                    parts.path,
+                    body=urlencode(form, quote_via=quote).encode(),
+                    headers=headers,
                 )
         except NoAnswer as error:
             raise SourceError(error.what, why=error.why, hint=error.hint) from None
