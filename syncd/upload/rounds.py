@@ -32,9 +32,10 @@ def upload(session: Session, rules: Mapping[int, SyncRule]) -> None:
     """Bring FluenzR to what is wanted. Everything that was promoted and not sent yet is sent."""
     create_groups(session)
     for _ in range(ROUNDS_MAX):
-        undecided = check_moved(session)
+        undecided = check_moved(session) if session.links else set()
         with session.state.tx():
-            link(session.state, rules, undecided)
+            if session.links:
+                link(session.state, rules, undecided)
             merge_touched(session.state, rules, session.groups)
         create_groups(session)
         session.sent = 0
