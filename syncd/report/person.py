@@ -153,9 +153,7 @@ def _why_not(person: Person) -> str:
 def ledger_words(what: str) -> str:
     """One row of the ledger."""
     if what.startswith("g:"):
-        return (
-            f'was added to the dynamic group "{clean(what[2:])}" once: is never added there again'
-        )
+        return f'was added to the dynamic group "{clean(what[2:])}" once, or was to be before it was dynamic: is never added there again'
     return NEVER.get(what, "is barred")
 
 

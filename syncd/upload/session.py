@@ -76,7 +76,9 @@ class Session:
     )
     may_delete: bool = False
     only_stepped: bool = False  # a careful first try: only whom this run's steps have touched
-    links: bool = True  # False: no record is linked anew, so that nobody moves and nobody is created
+    links: bool = (
+        True  # False: no record is linked anew, so that nobody moves and nobody is created
+    )
     group_endpoint: bool = True  # POST /groups/:id/contacts serves (its body is not documented [?])
     campaigns: list[str] | None = None  # ids of those that may still send; None: not asked yet
     bulk_missing: bool = False  # this account has no bulk endpoint
