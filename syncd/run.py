@@ -9,9 +9,8 @@ Every commit point is in `state`; a run that is killed anywhere goes on with the
 
 import contextlib
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from syncd import registry
 from syncd.clock import Clock, SystemClock
@@ -20,9 +19,10 @@ from syncd.connector import Context
 from syncd.core.change import Change
 from syncd.core.mapping import compile_mapping
 from syncd.core.nearest import suggestion
-from syncd.core.result import PlanResult, Refusal, Status, SyncResult
+from syncd.core.result import PlanResult, Status, SyncResult
 from syncd.errors import ConfigError, FluenzrError, SourceError, SyncdError, UsageError
 from syncd.fluenzr import FluenzR
+from syncd.part import Books, Part
 from syncd.planning import Forecast, pending
 from syncd.promotion import Ground, meet_pending, promote_read
 from syncd.reading import Feed, check_names, read
@@ -92,21 +92,6 @@ def versions(settings: Settings, names: tuple[str, ...]) -> dict[str, str]:
     """name -> version of the mapping and the source's options, of the named syncs: what a sealed plan was made for."""
     clock = SystemClock()  # asked by nobody: nothing is read
     return {sync.name: feed_of(settings, sync, clock).version for sync in _named(settings, names)}
-
-
-@dataclass(slots=True)
-class _Part:
-    """One sync's part of the run."""
-
-    feed: Feed
-    row: SyncRow
-    result: SyncResult
-    read: Read | None = None
-    same: int = 0  # changed records that mean the same after mapping
-    struck: int = 0  # records of forgotten people
-    held_fates: dict[str, int] = field(default_factory=dict)
-    promoted: bool = False  # the read counts, or there was nothing to promote
-    ended: bool = False  # failed or held: nothing more happens to it in this run
 
 
 @contextlib.contextmanager
@@ -208,7 +193,7 @@ class _Run:
             self.session.only_stepped = True
         steps.prepare_stepped(state)
         self.parts = [
-            _Part(feed, row, SyncResult(number, feed.name, refused=[] if order.sealed else None))
+            Part(feed, row, SyncResult(number, feed.name, refused=[] if order.sealed else None))
             for feed, row in zip(feeds, rows, strict=True)
         ]
 
@@ -256,7 +241,7 @@ class _Run:
         for part in self.parts:
             meet_pending(self._ground(), part.row)
 
-    def _step(self, part: _Part, ground: Ground) -> None:
+    def _step(self, part: Part, ground: Ground) -> None:
         """Read one source and promote it, or say why not. Other syncs go on."""
         before = self.session.api.requests
         try:
@@ -279,7 +264,7 @@ class _Run:
             self._fail(part, error)
         part.result.requests += self.session.api.requests - before
 
-    def _read(self, part: _Part) -> None:
+    def _read(self, part: Part) -> None:
         now_s, state = self.session.now_s(), self.state
         try:
             part.read = read(
@@ -313,7 +298,7 @@ class _Run:
         whole = not any(part.ended or (part.read and part.read.passed_over) for part in self.parts)
         return everything and not self.order.chosen and whole
 
-    def _fail(self, part: _Part, error: SyncdError) -> None:
+    def _fail(self, part: Part, error: SyncdError) -> None:
         part.result.status, part.result.error, part.ended = Status.FAILED, str(error), True
         part.result.exit_code = error.exit_code
         part.read = None
@@ -332,7 +317,7 @@ class _Run:
             self.parts[0].result.requests += self.session.api.requests - counted
         for part in self.parts:
             part.result.seconds = seconds
-            _Books(self.session, part).close()
+            Books(self.session, part).close()
         with self.state.tx():
             runs.end_run(
                 self.state,
@@ -361,12 +346,12 @@ class _Run:
                     seal(change)
         return [self._planned(part, forecast) for part, forecast in results]
 
-    def _planned(self, part: _Part, forecast: Forecast) -> PlanResult:
+    def _planned(self, part: Part, forecast: Forecast) -> PlanResult:
         result, found = forecast.result, part.read
         result.trips, result.held = part.result.trips, part.result.held
         result.error, result.exit_code = part.result.error, part.result.exit_code
         if found is not None:
-            of_sync = _Books(self.session, part)
+            of_sync = Books(self.session, part)
             fates = of_sync.unchanged() + of_sync.staged()
             result.skipped_by = of_sync.skipped(fates)
             if fates["quarantined"]:
@@ -388,97 +373,3 @@ class _Run:
             result.requests += self.session.api.requests - counted
         result.seconds_at_limit = round(result.requests * 60 / per_minute, 1)
         return result
-
-
-_REFUSED = {
-    True: "another change is due now",
-    False: "nothing is to be done any more: it was done meanwhile, or the source has gone back",
-}
-
-
-def _fate_of(skip: str) -> str:
-    """In which book a record stands that is not wanted."""
-    return {"opted_out": "opted_out", "blocked": "quarantined"}.get(skip, f"skipped:{skip}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Books:
-    """The books of one sync: every record that was read or is gone is in exactly one of them."""
-
-    session: Session
-    part: _Part
-
-    def close(self) -> None:
-        """Fill the result's numbers, and check that they balance."""
-        part, result = self.part, self.part.result
-        for name, people in self.session.books.of(part.row.sync).items():
-            setattr(result, name, getattr(result, name) + people)
-        found = part.read
-        if found is None:
-            return
-        fates = self.unchanged()
-        fates.update(self._done() if part.promoted else part.held_fates or self.staged())
-        result.read, result.gone = found.read, found.gone
-        result.unchanged, result.changed = fates["unchanged"], fates["changed"]
-        result.opted_out, result.records_quarantined = fates["opted_out"], fates["quarantined"]
-        result.records_held = fates["held"]
-        result.skipped_by = self.skipped(fates)
-        result.skipped = sum(result.skipped_by.values())
-        self._note_refused()
-        stuck = fates["quarantined"] - (found.same_skipped or {}).get("blocked", 0)
-        if result.status is Status.OK and (stuck or result.quarantined or result.refused):
-            result.status = Status.PARTIAL
-        # A record that cannot be read is one person who is not delivered.
-        result.quarantined = max(result.quarantined, fates["quarantined"])
-        if result.missing() and result.status is not Status.FAILED:
-            result.status = Status.FAILED
-            result.error = (
-                f"The books do not balance: {result.missing()} records are not accounted for."
-                " Nothing is lost; please report this with the log of the run."
-            )
-
-    def _note_refused(self) -> None:
-        """What of a sealed plan was not sent, for it is not the same any more."""
-        part, result = self.part, self.part.result
-        if result.refused is None or not part.promoted:
-            return
-        state, name = self.session.state, part.row.name
-        result.unplanned = sealed.unplanned(state, name)
-        result.refused = [
-            Refusal(one.email, one.kind, _REFUSED[one.differs]) for one in sealed.unmet(state, name)
-        ]
-
-    def unchanged(self) -> Counter[str]:
-        """Records that the read gave as before, or that cannot be told apart: fate -> records."""
-        found = self.part.read
-        assert found is not None
-        fates = Counter({"unchanged": found.same + self.part.same, "held": found.passed_over})
-        fates["skipped:forgotten"] += self.part.struck
-        fates["skipped:address"] += found.nameless
-        for skip, count in (found.same_skipped or {}).items():
-            fates[_fate_of(skip)] += count
-        return fates
-
-    def staged(self) -> Counter[str]:
-        """New, changed and gone records, as the read gave them."""
-        found = self.part.read
-        assert found is not None
-        fates: Counter[str] = Counter()
-        for skip, count in (*found.staged_skipped.items(), *found.gone_skipped.items()):
-            fates["held" if skip is None else _fate_of(skip)] += count
-        return fates
-
-    def _done(self) -> Counter[str]:
-        now_s = self.session.now_s()
-        return Counter(
-            books.fates(self.session.state, self.part.row, run=self.session.run, now_s=now_s)
-        )
-
-    @staticmethod
-    def skipped(fates: Mapping[str, int]) -> dict[str, int]:
-        """Reason -> records that are not wanted."""
-        return {
-            fate.partition(":")[2]: count
-            for fate, count in sorted(fates.items())
-            if fate.startswith("skipped:") and count
-        }
