@@ -7,13 +7,12 @@ would. It decides what counts as a failure and what to do about it; how that is 
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
-from pathlib import Path
 
-from syncd import config, registry
+from syncd import registry
 from syncd.clock import Clock
 from syncd.config import Settings, SyncSettings
 from syncd.connector import Connector, Context, Record, Request
@@ -56,13 +55,13 @@ class Finding:
     exit_code: int = 0
 
 
-def findings(path: Path | None, *, offline: bool, clock: Clock) -> Iterator[Finding]:
+def findings(load: Callable[[], Settings], *, offline: bool, clock: Clock) -> Iterator[Finding]:
     """Everything, in the order in which a run needs it; each as soon as it is known.
 
-    offline: FluenzR is not asked. path: of the configuration, None for the usual places.
+    load: the configuration, or ConfigError. offline: FluenzR is not asked.
     """
     try:
-        settings = config.load(path)
+        settings = load()
     except ConfigError as error:
         yield _failed("configuration", error)
         return

@@ -144,7 +144,8 @@ def _down(shell: Shell) -> int:
     from syncd.check import findings, gravest
     from syncd.testing.clock import FakeClock
 
-    found = list(findings(shell.folder / "config.toml", offline=False, clock=FakeClock()))
+    path = shell.folder / "config.toml"
+    found = list(findings(lambda: load(path), offline=False, clock=FakeClock()))
     return gravest(found)
 
 

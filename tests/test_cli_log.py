@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -130,3 +131,48 @@ def test_a_whole_run_shows_no_key_and_no_address(shell: Shell) -> None:
     assert "ann@example.com" not in said.err
     debug = shell("--debug", "sync", "--full")
     assert KEY not in debug.out + debug.err
+
+
+TALKATIVE = """\
+import json, sys
+print("reading ann@example.com with ENV_SECRET", file=sys.stderr)
+ann = {"id": "1", "email": "ann@example.com", "first": "Ann", "score": "1", "out": "no"}
+schema = {"properties": {name: {"type": "string"} for name in ann}}
+people = {"tap_stream_id": "people", "stream": "people", "schema": schema, "key_properties": ["id"]}
+if "--discover" in sys.argv:
+    print(json.dumps({"streams": [people]}))
+else:
+    print(json.dumps({"type": "SCHEMA", **people}))
+    print(json.dumps({"type": "RECORD", "stream": "people", "record": ann}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (("check", "--json"), 8),
+        (("plan", "--json"), 1),
+        (("--config", "new.toml", "init", "--connector", "singer", "--yes"), 2),
+    ],
+)
+def test_what_is_logged_never_stands_among_the_answers(
+    shell: Shell, words: tuple[str, ...], lines: int
+) -> None:
+    """A tap says things on its stderr, at the level debug: nobody has asked for that."""
+    shell.write("tap.py", TALKATIVE.replace("ENV_SECRET", SECRET))
+    command = f"{sys.executable} tap.py"
+    text = (shell.folder / "config.toml").read_text()
+    old = 'connector = "csv"\npath = "people.csv"\nkey = "id"\n'
+    new = f'connector = "singer"\ncommand = "{command}"\nstream = "people"\n'
+    new += 'config = { password = "env:TAP_PASSWORD" }\n'
+    assert old in text
+    shell.write("config.toml", text.replace(old, new))
+    if "init" in words:
+        words = (*words, "--set", f"command={command}", "--set", "stream=people")
+    said = shell(*words, env={"TAP_PASSWORD": SECRET})
+    assert said.code == 0, said.out
+    assert len(said.out.splitlines()) == lines, said.out
+    assert "program.said" not in said.out + said.err
+    debug = shell("--debug", "check", env={"TAP_PASSWORD": SECRET})
+    assert "reading ann@example.com" in debug.err
+    assert SECRET not in debug.out + debug.err

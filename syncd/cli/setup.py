@@ -41,6 +41,7 @@ def init(
     from syncd import init as initial
 
     invocation: Invocation = context.obj
+    invocation.log()
     path = (invocation.path or Path("config.toml")).absolute()
     if path.exists():
         raise UsageError(
@@ -106,7 +107,7 @@ def check(
     invocation: Invocation = context.obj
     found: list[Finding] = []
     with stopping(invocation.clock):
-        for finding in findings(invocation.path, offline=offline, clock=invocation.clock):
+        for finding in findings(invocation.settings, offline=offline, clock=invocation.clock):
             found.append(finding)
             (finding_json if json else finding_words)(finding)
     code = gravest(found)
