@@ -11,12 +11,16 @@ import os
 import resource
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import orjson
+from doubles.airtable import BASE as AIRTABLE_BASE
+from doubles.airtable import TOKEN as AIRTABLE_TOKEN
+from doubles.airtable import Airtable
 from doubles.espocrm import KEY as ESPO_KEY
 from doubles.espocrm import EspoCrm
 from doubles.hubspot import TOKEN as HUBSPOT_TOKEN
@@ -50,6 +54,7 @@ def hubspot(count: int) -> tuple[Double, dict[str, Any], set[str]]:
 
 def pipedrive(count: int) -> tuple[Double, dict[str, Any], set[str]]:
     double = Pipedrive()
+    double.starts = deque(maxlen=0)
     for key in range(1, count + 1):
         double.put(key, f"p{key}@example.com", first_name=f"First {key}", last_name=f"Last {key}")
     wanted = {"_email", "first_name", "last_name", "_phone", "_tags"}
@@ -102,7 +107,20 @@ def espocrm(count: int) -> tuple[Double, dict[str, Any], set[str]]:
     return double, {"token": "env:BENCH_SECRET", "base_url": "URL"}, wanted
 
 
+def airtable(count: int) -> tuple[Double, dict[str, Any], set[str]]:
+    double = Airtable()
+    double.starts = deque(maxlen=0)  # it has another clock than its reader, and does not count
+    for key in range(1, count + 1):
+        double.put(
+            key, Name=f"Last {key}", Email=f"p{key}@example.com", First_name="First", Tags=["Hot"]
+        )
+    login = {"token": "env:BENCH_SECRET", "base_url": "URL"}
+    wanted = {"Email", "First name", "Name", "Unsubscribed", "Tags", "Blocked"}
+    return double, {**login, "base": AIRTABLE_BASE, "table": "People"}, wanted
+
+
 SECRETS = {
+    "airtable": AIRTABLE_TOKEN,
     "hubspot": HUBSPOT_TOKEN,
     "pipedrive": PIPEDRIVE_TOKEN,
     "zoho": REFRESH,
@@ -111,6 +129,7 @@ SECRETS = {
     "espocrm": ESPO_KEY,
 }
 MAKERS = {
+    "airtable": airtable,
     "hubspot": hubspot,
     "pipedrive": pipedrive,
     "zoho": zoho,

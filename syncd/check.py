@@ -15,13 +15,14 @@ from itertools import islice
 from syncd import registry
 from syncd.clock import Clock
 from syncd.config import Settings, SyncSettings
-from syncd.connector import Connector, Context, Record, Request
+from syncd.connector import Connector, Context, Record, Request, SourceField
 from syncd.core.mapping import compile_mapping
 from syncd.core.model import GroupKind
 from syncd.core.nearest import suggestion
 from syncd.errors import AccessDenied, ConfigError, FluenzrError, SourceError, StateBusy, StateError
 from syncd.fluenzr import FluenzR
 from syncd.fluenzr.types import Group
+from syncd.init import as_expression, suggest_opt_out
 from syncd.reading import ALWAYS_KNOWN, Feed, asking, unknown_names
 from syncd.state.store import hold, open_state
 
@@ -252,13 +253,16 @@ def _names(settings: Settings, name: str, sync: SyncSettings, clock: Clock) -> I
     except SourceError:
         return  # said of the source already
     columns = [column for column in abilities.opt_outs if column in known | abilities.joins]
+    if not columns:
+        looks_like = suggest_opt_out(SourceField(column) for column in sorted(known))
+        columns = [looks_like] if looks_like else []
     if columns and sync.opted_out is None:
         yield Finding(
             f"sync.{name}.opted_out",
             Grade.WARNING,
             f"{sync.source} has {', '.join(columns)}, which usually holds an opt-out, and no"
             " opt-out is read",
-            f'Write opted_out = "{columns[0]}"',
+            f"Write opted_out = '{as_expression(columns[0])}'",
         )
 
 

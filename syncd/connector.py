@@ -86,11 +86,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class SourceField:
-    """One field that a source has, for `check` and `init`. example: shown to the user, may be empty."""
+    """One field that a source has, for `check` and `init`. example: shown to the user, may be empty.
+
+    holds: FluenzR's name for what the source itself says that it holds (`email`, `phone`, `website`), whatever its own name.
+    """
 
     name: str
     label: str = ""
     example: str = ""
+    holds: str = ""
 
 
 @dataclass(frozen=True, slots=True)

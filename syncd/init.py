@@ -92,13 +92,14 @@ class Draft:
 
 def suggest(fields: Iterable[SourceField]) -> dict[str, str]:
     """FluenzR's name -> the source's field that most likely holds it; each field once."""
-    plain = {_plain(one.name): one.name for one in reversed(list(fields))}
+    known = list(fields)
+    plain = {_plain(one.name): one.name for one in reversed(known)}
     taken: set[str] = set()
     found = {}
     for ours, usual in USUAL.items():
-        match = next(
-            (plain[name] for name in usual if name in plain and plain[name] not in taken), None
-        )
+        likely = [plain[name] for name in usual if name in plain]
+        likely += [one.name for one in known if one.holds == ours]
+        match = next((name for name in likely if name not in taken), None)
         if match is not None:
             found[ours] = match
             taken.add(match)
@@ -198,7 +199,7 @@ def draft(wish: Wish, *, folder: Path) -> Draft:
     opted_out = preset.opted_out if preset else ""
     looks_like = None if opted_out else suggest_opt_out(fields, kind.ABILITIES.opt_outs)
     if looks_like:
-        opted_out = _expression(looks_like)
+        opted_out = as_expression(looks_like)
         notes.append(f"{looks_like!r} looks like an opt-out and is read as one")
     used = {*map(str, mapping.values()), opted_out, looks_like, options.get("key")}
     rest = [one for one in fields if one.name not in used]
@@ -296,7 +297,7 @@ def _value(value: Any) -> str:
     return str(tomlkit.item(value).as_string())
 
 
-def _expression(name: str) -> str:
+def as_expression(name: str) -> str:
     """A field in an expression; one whose name is no identifier through `record`."""
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         return name

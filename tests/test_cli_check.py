@@ -178,6 +178,15 @@ def test_what_is_worth_knowing(shell: Shell, old: str, new: str, what: str, grad
     )
 
 
+def test_a_column_that_looks_like_an_opt_out_and_is_not_read_is_a_warning(shell: Shell) -> None:
+    shell.write("people.csv", "id,email,first,score,Do not e-mail\n1,ann@example.com,Ann,1,yes\n")
+    _edit('opted_out = "out"\n', "")(shell)
+    said = shell.inside("check", "--json", "--offline")
+    (found,) = (one for one in said.objects if one["check"] == "sync.customers.opted_out")
+    assert found["grade"] == "warning"
+    assert found["hint"] == "Write opted_out = 'record[\"Do not e-mail\"]'"
+
+
 def test_names_of_a_source_that_cannot_list_them_are_looked_for_in_its_records(
     shell: Shell,
 ) -> None:

@@ -338,7 +338,7 @@ FIELD = "sync.customers.fields"
         (FLUENZR + "basurl = 1\n" + SOURCE + SYNC + FIELDS, "fluenzr.basurl", 'did you mean "base_url"?'),
         (FLUENZR + "settle_s = 1\n" + SOURCE + SYNC + FIELDS, "fluenzr.settle_s", 'did you mean "settle"?'),
         (WHOLE + "[source.x]\nconnector = 'cvs'\n", "source.x.connector", 'no connector "cvs"; did you mean "csv"?'),
-        (WHOLE + "[source.x]\npath = 'x'\n", "source.x.connector", "is missing: one of csv, "),
+        (WHOLE + "[source.x]\npath = 'x'\n", "source.x.connector", "is missing: one of "),
         (WHOLE + "[source.x]\nconnector = ['csv']\n", "source.x.connector", "no connector a list"),
         (WHOLE + "[source.x]\nconnector = 'csv'\npath = 'x'\nkye = 'id'\n", "source.x.kye", 'did you mean "key"?'),
         (WHOLE + "[source.x]\nconnector = 'csv'\n", "source.x.path", "is missing"),

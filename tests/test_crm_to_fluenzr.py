@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import pytest
-from doubles import espocrm, odoo, pipedrive, salesforce, zoho
+from doubles import airtable, espocrm, odoo, pipedrive, salesforce, zoho
 from doubles.server import Double
 from house import House, house_fixture
 
@@ -203,7 +203,36 @@ class OfEspoCrm:
         self.double.delete("Contact", f"c{number}")
 
 
-CRMS = [OfPipedrive, OfZoho, OfSalesforce, OfOdoo, OfEspoCrm]
+class OfAirtable:
+    secrets: Mapping[str, str] = {"CRM_TOKEN": airtable.TOKEN}
+    fields: Mapping[str, str] = {"email": "Email", "firstName": "First name"}
+    opted_out, groups_of = "Blocked", "Tags"  # a lookup of what a box says of the person's company
+    tells_deletions = False
+
+    def __init__(self, clock: Any) -> None:
+        self.double = airtable.Airtable(clock)
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        login = {"token": "env:CRM_TOKEN", "base_url": self.double.url}
+        return {"connector": "airtable", "base": airtable.BASE, "table": "People", **login}
+
+    def put(self, number: int, name: str) -> None:
+        self.double.put_company(number, Title=f"{name} SA")
+        email = f"{NAMES[number - 1]}@example.com"
+        self.double.put(number, Email=email, First_name=name, Company=[airtable.rec(number)])
+
+    def tag(self, number: int) -> None:
+        self.double.put(number, Tags=[VIP])
+
+    def opt_out(self, number: int) -> None:
+        self.double.put_company(number, Stop=True)
+
+    def delete(self, number: int) -> None:
+        self.double.delete(number)
+
+
+CRMS = [OfPipedrive, OfZoho, OfSalesforce, OfOdoo, OfEspoCrm, OfAirtable]
 
 
 @pytest.fixture(name="crm", params=CRMS, ids=lambda kind: kind.__name__.removeprefix("Of"))

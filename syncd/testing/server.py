@@ -21,13 +21,14 @@ from syncd.testing.clock import FakeClock
 
 @dataclass
 class Asked:
-    """One request as it arrived. query: the first value of each name; headers: names in lower case."""
+    """One request as it arrived. query: the first value of each name; queries: all of them; headers: names in lower case."""
 
     method: str
     path: str
     query: dict[str, str]
     headers: Mapping[str, str]
     body: bytes = b""
+    queries: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def json(self) -> Any:
@@ -145,11 +146,9 @@ class Handler(BaseHTTPRequestHandler):
     def _asked(self) -> Asked:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         parts = urlsplit(self.path)
-        query = {
-            name: values[0]
-            for name, values in parse_qs(parts.query, keep_blank_values=True).items()
-        }
+        queries = parse_qs(parts.query, keep_blank_values=True)
+        query = {name: values[0] for name, values in queries.items()}
         headers = {name.lower(): value for name, value in self.headers.items()}
-        return Asked(self.command, parts.path, query, headers, body)
+        return Asked(self.command, parts.path, query, headers, body, queries)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815 - the library's names
