@@ -27,6 +27,9 @@ class Part:
     held_fates: dict[str, int] = field(default_factory=dict)
     promoted: bool = False  # the read counts, or there was nothing to promote
     ended: bool = False  # failed or held: nothing more happens to it in this run
+    unusable: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # place and why, of the first ones
 
 
 _REFUSED = {
@@ -103,8 +106,12 @@ class Books:
         found = self.part.read
         assert found is not None
         fates: Counter[str] = Counter()
-        for skip, count in (*found.staged_skipped.items(), *found.gone_skipped.items()):
+        for skip, count in found.staged_skipped.items():
             fates["held" if skip is None else _fate_of(skip)] += count
+        for skip, count in found.gone_skipped.items():
+            # What could not be read and is gone was never anybody's: nothing of it waits any more.
+            gone = "skipped:blocked" if skip == "blocked" else _fate_of(skip or "")
+            fates["held" if skip is None else gone] += count
         return fates
 
     def _done(self) -> Counter[str]:

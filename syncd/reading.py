@@ -39,6 +39,7 @@ from syncd.watch import Watch
 log = structlog.get_logger(__name__)
 
 PROGRESS_ROWS = 1000  # records between two steps of the progress bar
+PLACES_MAX = 5  # of records that cannot even be named by a key
 ALWAYS_KNOWN = frozenset({"record", "_id"})  # names that every record has
 
 
@@ -185,6 +186,8 @@ class _Reading:
             key = outcome.email or ""
             if not key:
                 found.nameless += 1  # no key and no address: reported, never sent
+                if found.nameless <= PLACES_MAX:
+                    found.nameless_places.append(record.place)
                 return
         known = self._walk.find(key, record.place)
         if known is not None and known.fingerprint == fingerprint and known.skip != GONE:

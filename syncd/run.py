@@ -27,7 +27,7 @@ from syncd.planning import Forecast, pending
 from syncd.promotion import Ground, meet_pending, promote_read
 from syncd.reading import Feed, check_names, read
 from syncd.sealed import SealedPlan
-from syncd.state import books, links, listed, reads, runs, sealed, steps
+from syncd.state import books, links, listed, reads, runs, sealed, steps, unusable
 from syncd.state.groups import Groups
 from syncd.state.links import SyncRule
 from syncd.state.reads import Read, SyncRow
@@ -39,6 +39,8 @@ from syncd.upload.refresh import note_account_listed, refresh_account
 from syncd.upload.rounds import upload
 from syncd.upload.session import Session
 from syncd.watch import Watch
+
+UNUSABLE_SHOWN_MAX = 5  # records without a usable address that a plan names
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +340,10 @@ class _Run:
         for part in self.parts:
             forecast = Forecast(part.feed.name, show)
             self._step(part, replace(self._ground(), show=forecast.note, seal=seal))
+            if part.read is not None:
+                part.unusable = unusable.of_read(
+                    self.state, part.row, part.read, limit=UNUSABLE_SHOWN_MAX
+                )
             results.append((part, forecast))
         for part, forecast in results:
             for change in pending(self.session, part.row):
@@ -355,7 +361,8 @@ class _Run:
             fates = of_sync.unchanged() + of_sync.staged()
             result.skipped_by = of_sync.skipped(fates)
             if fates["quarantined"]:
-                result.skipped_by["blocked"] = fates["quarantined"]
+                result.skipped_by["blocked"] = fates["quarantined"] + fates["skipped:blocked"]
+            result.opted_out, result.unusable = fates["opted_out"], part.unusable
             result.read, result.unchanged = found.read, found.same + part.same
             told = of_sync.part.feed.connector.ABILITIES.tombstones
             result.sees_removals = found.full or found.unchanged_source or told

@@ -266,11 +266,15 @@ def test_a_rule_that_fails_for_one_record_stops_this_one_alone(
     synced.people(ANN, BOB, (3, "cleo@example.com", "Cleo", score, out))
     said = synced.inside("sync")
     assert said.code == 3
-    assert "1 person could not be delivered: `syncd status` says who" in said.out
+    assert "1 person could not be delivered: `syncd quarantine list` says who" in said.out
     assert set(synced.account.contacts_by_email()) == BOTH
     again = synced.inside("sync")
     assert again.code == 0  # nothing new; but it is still said
-    assert "1 person could not be delivered" in again.out
+    assert "1 person still could not be delivered" in again.out
+    listed = synced.inside("quarantine", "list").out
+    assert "key 3 <cleo@example.com>" in listed
+    (one,) = synced.inside("quarantine", "list", "--json").objects
+    assert (one["key"], one["tries"], one["next_try"]) == ("3", 0, None)
     assert "value that could not be read" in synced.inside("why", "cleo@example.com").out
 
 

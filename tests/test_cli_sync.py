@@ -63,6 +63,42 @@ def test_plan_says_first_who_would_be_mailed(shell: Shell) -> None:
     assert lines[-1] == "Next: syncd sync"
 
 
+def test_plan_and_status_name_the_rows_that_cannot_be_used(shell: Shell) -> None:
+    shell.people(
+        ANN,
+        (2, "none@example", "No", 0),
+        (3, "", "No", 0),
+        (4, "dan@example.com", "Dan", 0, "maybe"),
+    )
+    out = shell.inside("plan").out
+    assert "people.csv:3: not a valid e-mail address" in out
+    assert "people.csv:4: no e-mail address" in out
+    assert "people.csv:5: opted_out: true, false, yes, no, 1 or 0 expected" in out
+    assert "none@example" not in out  # it may be somebody's, misspelt
+    shell.inside("sync")
+    out = shell.inside("plan").out  # unchanged: where they stand is not known, their keys are
+    assert "key 2: not a valid e-mail address" in out
+    status = shell.inside("status").out
+    assert "key 2" in status
+    assert "key 4 <dan@example.com>" in status
+    shell.people(ANN, *((n, "nowhere", "No", 0) for n in range(2, 40)))
+    assert "and 33 more that cannot be used" in shell.inside("plan").out
+    shell.inside("sync")
+    assert "and 18 more records" in shell.inside("status").out
+
+
+def test_plan_counts_who_opted_out(shell: Shell) -> None:
+    shell.people(ANN, (2, "bob@example.com", "Bob", 0, "yes"))
+    assert "Records: 2 read, 0 unchanged, 1 opted out" in shell.inside("plan").out
+
+
+def test_rows_without_key_and_address_are_named_by_their_place(shell: Shell) -> None:
+    text = (shell.folder / "config.toml").read_text("utf-8")
+    shell.write("config.toml", text.replace('key = "id"', ""))
+    shell.people(ANN, (2, "", "No", 0))
+    assert "people.csv:3: no e-mail address, and no key" in shell.inside("plan").out
+
+
 def test_plan_shows_old_and_new(shell: Shell) -> None:
     shell.people(ANN, BOB)
     shell.inside("sync")

@@ -100,3 +100,25 @@ def test_unreadable_opt_out_blocks_the_person(house: House) -> None:
     assert (house.mailed(), house.everybody()) == ([BOB], {ANN, BOB})
     again = house.sync()  # nothing new: they are still counted, and no alarm again
     assert (again.records_quarantined, again.status) == (2, Status.OK)
+
+
+def test_unreadable_record_that_leaves_the_source_is_no_failure(house: House) -> None:
+    """Nothing of it was ever sent, so nothing waits any more."""
+    house.configure(opted_out="out")
+    house.write(row(1, ANN), row(2, BOB), row(3, CAT, out="perhaps"))
+    assert house.sync().status is Status.PARTIAL
+    house.write(row(1, ANN), row(2, BOB))
+    plan, _ = house.plan()
+    assert plan.skipped_by == {"blocked": 1}
+    result = house.sync()
+    assert (result.status, result.quarantined, result.gone) == (Status.OK, 0, 1)
+    assert result.skipped_by == {"blocked": 1}
+
+
+def test_unreadable_record_that_left_a_held_source_is_not_quarantined(house: House) -> None:
+    house.configure(opted_out="out", groups=["All"], guard={"max_removals": 0})
+    house.write(row(1, ANN), row(2, BOB), row(3, CAT, out="perhaps"))
+    house.sync()
+    house.write(row(1, ANN))
+    result = house.sync()
+    assert (result.status, result.records_quarantined, result.held) == (Status.HELD, 0, 1)

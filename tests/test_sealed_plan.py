@@ -381,7 +381,7 @@ def test_the_command_from_a_plan_to_its_run(shell: Shell) -> None:
 
     words = shell.inside("sync", "--plan", "friday.plan")
     assert words.code == 3
-    assert "2 changes of the plan not sent, for they moved since:" in words.out
+    assert "2 changes of the plan not sent, not the same any more:" in words.out
     assert "bob@example.com  create: nothing is to be done any more" in words.out
     assert "1 person with changes that the plan does not have" in words.out
     assert "refused" not in shell.inside("sync", "--json").objects[0]

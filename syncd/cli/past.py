@@ -32,7 +32,7 @@ def status(context: typer.Context, *, json: Json = False) -> None:
     Last and next run, numbers, the age of its data, what is held or refused and why.
     """
     from syncd.report import past
-    from syncd.state import marker, quarantine, story
+    from syncd.state import marker, quarantine, story, unusable
 
     invocation: Invocation = context.obj
     settings = invocation.settings()
@@ -45,7 +45,7 @@ def status(context: typer.Context, *, json: Json = False) -> None:
         ]
         account = story.account(db) if db else None
         stuck = quarantine.stuck(db, limit=STUCK_SHOWN_MAX) if db else []
-        unreadable = quarantine.unreadable(db, limit=STUCK_SHOWN_MAX) if db else []
+        records = unusable.known(db, limit=STUCK_SHOWN_MAX) if db else ([], 0)
     blocks = [
         (one, _next_s(settings, one.name, one.completed_s, now_s), _schedule(settings, one.name))
         for one in standing
@@ -58,7 +58,8 @@ def status(context: typer.Context, *, json: Json = False) -> None:
     if account is not None:
         budget = settings.fluenzr.requests_per_minute * settings.fluenzr.share
         past.account_words(account, requests_per_minute=budget)
-        past.waiting_words(stuck, unreadable, now_s=now_s)
+        past.waiting_words(stuck, now_s=now_s)
+        past.unusable_words(*records)
 
 
 def history(

@@ -106,15 +106,16 @@ def list_quarantine(context: typer.Context, *, json: Json = False) -> None:
     """Who waits, until when, and FluenzR's words."""
     from syncd.report import people
     from syncd.state import quarantine as state
-    from syncd.state import story
+    from syncd.state import story, unusable
 
     invocation: Invocation = context.obj
     with story.reading(invocation.settings().state.path) as db:
         stuck = state.stuck(db) if db else []
+        records, total = unusable.unreadable(db) if db else ([], 0)
     if json:
-        people.quarantine_json(stuck)
+        people.quarantine_json(stuck, records)
     else:
-        people.quarantine_words(stuck, now_s=invocation.clock.now_s())
+        people.quarantine_words(stuck, records, total, now_s=invocation.clock.now_s())
 
 
 def retry(

@@ -103,7 +103,9 @@ class PlanResult:
     # beside the contract
     read: int = 0
     unchanged: int = 0
+    opted_out: int = 0
     skipped_by: dict[str, int] = field(default_factory=dict)
+    unusable: list[tuple[str, str]] = field(default_factory=list)  # place, why: the first ones
     trips: list[str] = field(default_factory=list)
     enrol_by_group: dict[str, int] = field(
         default_factory=dict

@@ -65,13 +65,11 @@ def _lines(result: SyncResult) -> list[str]:
         lines.append(f"release it:  syncd approve {result.run} {name}")
         lines.append("or put the source right: the next run then goes on by itself")
     if result.quarantined:
+        # Exit code 0: nothing new of it, but it is not forgotten either.
+        still = "still " if result.status is Status.OK else ""
         lines.append(
-            f"{people(result.quarantined)} could not be delivered: `syncd status` says who, and why"
-        )
-    elif result.records_quarantined:
-        lines.append(
-            f"{count(result.records_quarantined, 'record')} could not be read or delivered:"
-            " `syncd status` says which, and why"
+            f"{people(result.quarantined)} {still}could not be delivered:"
+            " `syncd quarantine list` says who, and why"
         )
     return lines
 
@@ -81,7 +79,7 @@ def _of_a_plan(result: SyncResult) -> list[str]:
     lines = []
     if result.refused:
         lines.append(
-            f"{count(len(result.refused), 'change')} of the plan not sent, for they moved since:"
+            f"{count(len(result.refused), 'change')} of the plan not sent, not the same any more:"
         )
         shown = result.refused[:REFUSED_SHOWN_MAX]
         lines += [f"  {clean(one.email)}  {one.change}: {one.why}" for one in shown]

@@ -19,8 +19,9 @@ from syncd.report.text import (
     style,
     table,
 )
-from syncd.state.quarantine import Stuck, Unreadable
+from syncd.state.quarantine import Stuck
 from syncd.state.story import Account, Part, PastChange, PastRun, SyncNow
+from syncd.state.unusable import Unusable
 
 NUMBERS = (
     "read",
@@ -118,18 +119,30 @@ def account_words(account: Account, *, requests_per_minute: float) -> None:
         say(f"{people(account.to_erase)} forgotten, still to be deleted in FluenzR by the next run")
 
 
-def waiting_words(stuck: list[Stuck], unreadable: list[Unreadable], *, now_s: float) -> None:
-    """Who waits for FluenzR, and which records cannot be read."""
+def waiting_words(stuck: list[Stuck], *, now_s: float) -> None:
+    """Who waits for FluenzR."""
     if stuck:
         say()
         rows = [(s.email, str(s.tries), again(s, now_s=now_s), s.error or "") for s in stuck]
         for line in table(rows, ("waiting", "tries", "again", "because"), right=[1]):
             say(line)
-    if unreadable:
-        say()
-        who = [(u.email or f"key {u.key}", u.sync, u.note or "") for u in unreadable]
-        for line in table(who, ("not readable", "sync", "because")):
-            say(line)
+
+
+def unusable_words(found: list[Unusable], total: int) -> None:
+    """Which records cannot be used, and why."""
+    if not found:
+        return
+    say()
+    rows = [(_record(one), one.sync, one.note or "") for one in found]
+    for line in table(rows, ("not usable", "sync", "because")):
+        say(line)
+    if total > len(found):
+        say(f"and {count(total - len(found))} more records")
+    say("They stay as they were in FluenzR, if they are there, until their source is put right.")
+
+
+def _record(one: Unusable) -> str:
+    return f"key {one.key}" + (f" <{one.email}>" if one.email else "")
 
 
 def again(one: Stuck, *, now_s: float) -> str:

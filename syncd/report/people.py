@@ -5,10 +5,11 @@
 
 from collections.abc import Iterable
 
-from syncd.report.past import again
+from syncd.report.past import again, unusable_words
 from syncd.report.text import clean, count, iso, people, say, say_json, table
 from syncd.state.quarantine import Stuck
 from syncd.state.release import Released
+from syncd.state.unusable import Unusable
 
 ENDED = {
     "x": "was deleted by hand in FluenzR",
@@ -76,8 +77,8 @@ def _kept(one: Released) -> str:
     return ""
 
 
-def quarantine_json(stuck: Iterable[Stuck]) -> None:
-    """One object a person."""
+def quarantine_json(stuck: Iterable[Stuck], records: Iterable[Unusable]) -> None:
+    """One object a person, then one a record that cannot be read: it has a key, and no next try."""
     for one in stuck:
         say_json(
             {
@@ -88,23 +89,37 @@ def quarantine_json(stuck: Iterable[Stuck]) -> None:
                 "error": one.error,
             }
         )
+    for record in records:
+        say_json(
+            {
+                "email": record.email,
+                "sync": record.sync,
+                "key": record.key,
+                "tries": 0,
+                "next_try": None,
+                "error": record.note,
+            }
+        )
 
 
-def quarantine_words(stuck: list[Stuck], *, now_s: float) -> None:
+def quarantine_words(
+    stuck: list[Stuck], records: list[Unusable], total: int, *, now_s: float
+) -> None:
     """A table, and what can be done."""
     if not stuck:
         say("Nobody is in quarantine: FluenzR has taken everything.")
-        return
-    rows = [
-        (one.email, one.sync or "", str(one.tries), again(one, now_s=now_s), one.error or "")
-        for one in stuck
-    ]
-    for line in table(rows, ("email", "sync", "tries", "again", "because"), right=[2]):
-        say(line)
-    say()
-    say(f"{people(len(stuck))}. A record that changes in its source is tried at once.")
-    say("Next: syncd quarantine retry EMAIL  (without waiting; or --all)")
-    say("      syncd quarantine drop EMAIL   (give the change up)")
+    else:
+        rows = [
+            (one.email, one.sync or "", str(one.tries), again(one, now_s=now_s), one.error or "")
+            for one in stuck
+        ]
+        for line in table(rows, ("email", "sync", "tries", "again", "because"), right=[2]):
+            say(line)
+        say()
+        say(f"{people(len(stuck))}. A record that changes in its source is tried at once.")
+        say("Next: syncd quarantine retry EMAIL  (without waiting; or --all)")
+        say("      syncd quarantine drop EMAIL   (give the change up)")
+    unusable_words(records, total)
 
 
 def retried(number: int) -> None:

@@ -60,6 +60,7 @@ SKIPPED = {
     "deleted by hand": "deleted by hand in FluenzR",
     "gone": "gone from the source",
 }
+UNUSABLE = ("address", "blocked")  # what is skipped for what stands in the record, and is named
 
 
 class PlanReport(Protocol):
@@ -216,8 +217,14 @@ def _counts(result: PlanResult) -> None:
     skipped = skipped_words(result.skipped_by)
     say(
         f"  Records: {count(result.read)} read, {count(result.unchanged)} unchanged"
+        + (f", {count(result.opted_out)} opted out" if result.opted_out else "")
         + (f"; skipped: {skipped}" if skipped else "")
     )
+    for place, why in result.unusable:
+        say(f"    {clean(place)}: {clean(why)}")
+    rest = sum(result.skipped_by.get(name, 0) for name in UNUSABLE) - len(result.unusable)
+    if rest > 0:
+        say(f"    and {count(rest)} more that cannot be used")
     at_limit = duration(result.seconds_at_limit)
     say(f"  Cost: {count(result.requests, 'request')}, {at_limit} at the API's limit")
 

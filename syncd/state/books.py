@@ -17,9 +17,8 @@ CREATE TABLE IF NOT EXISTS scratch.candidate(
 FATE = """
 SELECT CASE
   WHEN k.was='gone' AND r.rowno IS NULL THEN 'changed'
-  WHEN k.was IN ('filtered','address') THEN 'skipped:' || k.was
+  WHEN k.was IN ('filtered','address','blocked') THEN 'skipped:' || k.was
   WHEN k.was='opted_out' THEN 'opted_out'
-  WHEN k.was='blocked' THEN 'quarantined'
   WHEN r.rowno IS NULL THEN 'skipped:forgotten'
   WHEN r.skip IN ('filtered','address') THEN 'skipped:' || r.skip
   WHEN r.skip='opted_out' THEN 'opted_out'
@@ -49,8 +48,8 @@ HELD_FATE = """
 SELECT CASE
   WHEN k.was='opted_out' OR r.skip='opted_out' THEN 'opted_out'
   WHEN k.was='gone' OR r.cid IN (SELECT cid FROM scratch.changing) THEN 'held'
-  WHEN k.was IN ('filtered','address') THEN 'skipped:' || k.was
-  WHEN k.was='blocked' OR r.skip='blocked' THEN 'quarantined'
+  WHEN k.was IN ('filtered','address','blocked') THEN 'skipped:' || k.was
+  WHEN r.skip='blocked' THEN 'quarantined'
   WHEN r.rowno IS NULL THEN 'skipped:forgotten'
   WHEN r.skip IN ('filtered','address') THEN 'skipped:' || r.skip
   WHEN r.dirty=1 THEN 'held'

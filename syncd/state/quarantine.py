@@ -38,26 +38,6 @@ def stuck(db: Connection, *, limit: int | None = None) -> list[Stuck]:
     return [Stuck(*row) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """One record that a rule of the mapping fails for: frozen as it was until it can be read. note: which rule, and why."""
-
-    sync: str
-    key: str
-    email: str | None
-    note: str | None
-
-
-def unreadable(db: Connection, *, limit: int) -> list[Unreadable]:
-    """Records that cannot be read just now, by sync and key."""
-    rows = db.execute(
-        "SELECT s.name,r.key,r.email,r.note FROM record r JOIN sync s ON s.sync=r.sync"
-        " WHERE r.skip='blocked' ORDER BY s.name,r.key LIMIT ?",
-        (limit,),
-    )
-    return [Unreadable(*row) for row in rows]
-
-
 def retry(state: State, emails: Collection[str]) -> int:
     """End the back-off of these addresses, dropped ones too, or of everybody where none is named (inside a transaction); how many.
 
@@ -104,7 +84,7 @@ def _refuse_others(state: State, emails: Collection[str], where: str) -> None:
     if others:
         raise UsageError(
             f"Not in quarantine: {', '.join(others)}",
-            hint="Nothing was done; `syncd quarantine list` shows who is",
+            hint="Nothing was done; `syncd quarantine list` shows who is. A record that cannot be read waits for its source",
         )
 
 

@@ -251,6 +251,7 @@ class Read:
     same: int = 0  # unchanged and wanted
     same_skipped: dict[str, int] | None = None  # unchanged and not wanted: reason -> records
     nameless: int = 0  # no key and no address: cannot be kept apart from others
+    nameless_places: list[str] = field(default_factory=list)  # of the first ones
     staged_skipped: dict[str | None, int] = field(default_factory=dict)  # staged, by why not wanted
     gone: int = 0
     gone_skipped: dict[str | None, int] = field(default_factory=dict)  # gone, by what they were
