@@ -8,9 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PRODUCT := $(VENV)/.product
+PRISM := .prism/5.14.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench chaos clean
+.PHONY: help demo test prism check lint types format bench chaos clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -20,6 +21,8 @@ demo: $(PRODUCT)  ## the whole story in a temporary folder, with the sandbox: no
 
 test: $(INSTALLED)  ## all tests
 	$(BIN)/pytest -n $(WORKERS)
+
+prism: $(PRISM)  ## a server that checks requests against the CRMs' API descriptions, for the tests (needs npm)
 
 check: lint types test  ## what must be green before a commit
 
@@ -43,8 +46,17 @@ chaos: $(INSTALLED)  ## random worlds against the whole product: crashes, lost a
 	HYPOTHESIS_PROFILE=chaos EXAMPLES=$(SCHEDULES) $(BIN)/pytest tests/test_machine.py -k random
 
 clean:  ## remove the environment and everything that the tools left
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .prism build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The newest version needs a Node that Debian 12 and Ubuntu 24.04 do not have.
+$(PRISM):
+	@command -v npm >/dev/null || { echo "npm is needed to install Prism, which checks what is asked of the CRMs" \
+		"(Debian, Ubuntu: the package npm). Without it, make test skips these tests." >&2; exit 1; }
+	@echo "Installing Prism in .prism (half a minute) ..." >&2
+	@rm -rf .prism
+	@npm install --prefix .prism --no-save --no-package-lock --no-audit --no-fund --loglevel=error @stoplight/prism-cli@$(notdir $@)
+	@touch $@
 
 # The stamps are written last: an installation that broke off is done again. The demo needs less, and so waits less.
 $(PRODUCT): pyproject.toml constraints.txt

@@ -92,7 +92,8 @@ class House:
     ) -> None:
         """Write the configuration: one sync `people` with these options, or several named ones.
 
-        Each sync reads the CSV file of its own name, by the key `id`; or, with `source`, all read that one.
+        Each sync reads the CSV file of its own name, by the key `id`; or, with `source`, all read that one. An option that is None is
+        left out: without `fields`, the source's own mapping applies.
         """
         tables = dict(syncs) if syncs is not None else {"people": options}
         assert not (syncs and options)
@@ -108,7 +109,12 @@ class House:
                 for name in tables
             },
             "sync": {
-                name: {"source": name, "fields": FIELDS, **table} for name, table in tables.items()
+                name: {
+                    option: value
+                    for option, value in {"source": name, "fields": FIELDS, **table}.items()
+                    if value is not None
+                }
+                for name, table in tables.items()
             },
         }
         file = self.folder / "config.toml"

@@ -273,6 +273,9 @@ def test_a_token_is_fetched_once_and_renewed_once(org: Dynamics) -> None:
     org.clock.advance_s(2 * 3600)
     list(source.read(Request()))
     assert org.handed_out == 3
+    org.faults = [problem(401, "0x80040220", "Unauthorized")]  # the code of a missing privilege
+    list(source.read(Request()))
+    assert org.handed_out == 4
 
 
 def test_a_wrong_secret_is_denied(org: Dynamics) -> None:

@@ -85,6 +85,23 @@ def test_marketing_status_is_asked_for_and_never_guessed(crm: Pipedrive) -> None
     assert fields(read(crm, None, "marketing_status"), "1") == {}
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_who_has_unsubscribed_counts_as_opted_out_without_being_asked_for(
+    crm: Pipedrive, refused: bool
+) -> None:
+    """Five lines of configuration are enough: then nobody has written which field it is."""
+    preset = connector(crm).preset()
+    assert preset.opted_out == "_opted_out"
+    for key, status in enumerate(("unsubscribed", "subscribed", "archived", None), 1):
+        crm.put(key, marketing_status=status)
+    told = [fields(read(crm, None, "_opted_out"), str(key)) for key in range(1, 6)]
+    no = {"_opted_out": False}
+    assert told == [{"_opted_out": True}, no, no, {}, no]
+    crm.campaigns, crm.refuses_added = False, refused
+    assert fields(read(crm, None, "_opted_out"), "1") == {"_opted_out": False}  # nobody can, there
+    assert "nobody counts as opted out" in connector(crm).check()
+
+
 def test_a_status_is_never_shown_in_the_language_of_the_account(crm: Pipedrive) -> None:
     """A condition compares it with the API's own word, whatever label the field's metadata has."""
     crm.put(1, marketing_status="unsubscribed")

@@ -85,6 +85,16 @@ def test_an_unsubscribing_is_seen_whether_or_not_it_updates_the_person(
 ) -> None:
     """Nobody says whether it does: so everybody's status is compared in each read."""
     crm.clock.advance_s(3600)
+    text = cursor(read(crm, None, "_opted_out"))
+    crm.clock.advance_s(7200)
+    if moves:
+        crm.put(1, marketing_status="unsubscribed")
+    else:
+        crm.persons[1]["marketing_status"] = "unsubscribed"
+    crm.clock.advance_s(7200)
+    assert fields(read(crm, text, "_opted_out"), "1") == {"_opted_out": True}
+    crm.persons[1]["marketing_status"] = "no_consent"
+    crm.clock.advance_s(3600)
     first = read(crm, None, "marketing_status")
     crm.clock.advance_s(7200)
     crm.put(4, first_name="New")

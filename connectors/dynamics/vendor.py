@@ -73,7 +73,9 @@ def _judge(answer: Answer, now_s: float) -> Verdict:
         return Denied(
             "Make an application user for this client id in the environment (Power Platform admin center)"
         )
-    if code == NO_PRIVILEGE:
+    if (
+        code == NO_PRIVILEGE and answer.status != 401
+    ):  # which is a token that has ended, whatever code it has [?]
         return Denied()
     return by_status(answer, now_s)
 

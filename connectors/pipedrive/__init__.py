@@ -3,7 +3,8 @@
 A full read lists all persons in the order of their ids; an incremental one those that were updated within a fixed window, also by id, so
 that nothing moves between two pages, and the persons of organizations that were updated. Deleted and merged persons are left out of
 the listing and told nowhere: the next full read finds them (a row that does come with `is_deleted` counts as deleted). Whether
-unsubscribing updates a person, nobody says: where `marketing_status` is mapped, everybody's is compared in each read. A label or an
+unsubscribing updates a person, nobody says: where opt-outs are in use, everybody's `marketing_status` is compared in each read. It comes
+with the Campaigns add-on; without that, Pipedrive has no opt-out, and `_opted_out` is false. A label or an
 owner that was renamed, and a filter that has other members, makes everybody be read. A custom field stands under its key of 40
 characters, as in Pipedrive's API; `syncd init` shows its name.
 
@@ -68,10 +69,12 @@ class PipedriveConnector:
     ABILITIES: ClassVar[Abilities] = Abilities(
         incremental=True,
         fields_known=True,
-        joins=frozenset({"_company", "_owner", "_email", "_phone", "_tags", "_lists"}),
+        joins=frozenset(
+            {"_company", "_owner", "_email", "_phone", "_opted_out", "_tags", "_lists"}
+        ),
         memberships=frozenset({"_lists"}),
-        opt_outs=("marketing_status",),
-        caps="has a daily budget of tokens, 10 for 500 persons; with marketing_status all persons are listed in each read",
+        opt_outs=("_opted_out",),
+        caps="has a daily budget of tokens, 10 for 500 persons; with the Campaigns add-on all are listed in each read, for opt-outs",
         sweep="needs a full read for deleted and merged persons, and addresses that were taken from one",
     )
     SUMMARY: ClassVar[str] = "Pipedrive: persons, with organization, owner, labels and filters"
@@ -100,7 +103,7 @@ class PipedriveConnector:
         ]
 
     def preset(self) -> Preset:
-        """Pipedrive's standard fields. `marketing_status` comes with its Campaigns add-on only, so it is left to the user."""
+        """Pipedrive's standard fields."""
         return Preset(
             fields={
                 "email": "_email",
@@ -109,7 +112,8 @@ class PipedriveConnector:
                 "company": "_company.name",
                 "phone": "_phone",
                 "website": "_company.website",
-            }
+            },
+            opted_out="_opted_out",
         )
 
     def token(self) -> None:
@@ -137,7 +141,7 @@ class PipedriveConnector:
 
 def _lacking(api: Api) -> Iterator[str]:
     if not added_fields(api):
-        yield "not marketing_status: the account has no Campaigns add-on"
+        yield "not marketing_status: the account has no Campaigns add-on, so nobody counts as opted out"
     try:
         api.get(ORGANIZATIONS, {"limit": 1})
     except SourceDenied:

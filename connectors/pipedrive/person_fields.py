@@ -15,6 +15,7 @@ ALWAYS = (
 )  # fmt: skip
 # Sent only with the Campaigns add-on [S1]: asked for where they are used.
 ADDED = ("marketing_status", "doi_status")
+STATUS, UNSUBSCRIBED = "marketing_status", "unsubscribed"
 LABELS = "label_ids"
 RENAMED = frozenset({"email", "phone", "label", "im"})  # metadata of v1 for what v2 names otherwise
 

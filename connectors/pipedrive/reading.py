@@ -10,6 +10,8 @@ from connectors.pipedrive.person_fields import (
     ALWAYS,
     KEY_CHARS,
     LABELS,
+    STATUS,
+    UNSUBSCRIBED,
     added_fields,
     person_fields,
 )
@@ -54,8 +56,7 @@ class Reading:
         self._all_emails, self._filter_names = all_emails, filters
         self._fields = person_fields(api)
         self._began = api.server_time()
-        wanted = request.fields
-        self._added = sorted(added_fields(api) if wanted is None else wanted & set(ADDED))
+        self._added = sorted(self._wanted_added())
         self._statuses = Statuses(self._added)
         self._companies = Lookup(self._fetch_companies, batch=BATCH_IDS)
         self._owners = self._read_owners() if self._wants("_owner") else {}
@@ -84,6 +85,15 @@ class Reading:
         if reached is not None:
             told = {"names": names, "members": members, "statuses": self._statuses.kept()}
             yield Checkpoint(write_cursor(VERSION, since=reached, at=self._began, **told))
+
+    def _wanted_added(self) -> frozenset[str]:
+        """The add-on's fields that are in use. A name in a mapping is asked for in any case: without the add-on that is an error."""
+        wanted = self._request.fields
+        named = frozenset(ADDED) & (wanted or frozenset())
+        if wanted is None or "_opted_out" in wanted:
+            there = added_fields(self._api)
+            return named | (there if wanted is None else there & {STATUS})
+        return named
 
     def _reason_to_start_anew(
         self, parts: Mapping[str, Any] | None, names: Mapping[str, str], members: str
@@ -194,6 +204,9 @@ class Reading:
         labels = self._fields.get(LABELS)
         if LABELS in row and (labels or not row[LABELS]):
             found["_tags"] = [str(labels.shown(one)) for one in row[LABELS] or ()] if labels else []
+        status = row.get(STATUS)
+        if status is not None or STATUS not in self._added:  # asked for and not told: not known
+            found["_opted_out"] = status == UNSUBSCRIBED
         for name, origin in (("_email", "emails"), ("_phone", "phones")):
             if origin in row:
                 found[name] = _primary(row[origin])

@@ -21,7 +21,10 @@ from syncd.testing.clock import FakeClock
 
 @dataclass
 class Asked:
-    """One request as it arrived. query: the first value of each name; queries: all of them; headers: names in lower case."""
+    """One request as it arrived.
+
+    query: the first value of each name; queries: all of them; headers: names in lower case; target: path and query as they came.
+    """
 
     method: str
     path: str
@@ -29,6 +32,7 @@ class Asked:
     headers: Mapping[str, str]
     body: bytes = b""
     queries: Mapping[str, list[str]] = field(default_factory=dict)
+    target: str = ""
 
     @property
     def json(self) -> Any:
@@ -149,6 +153,6 @@ class Handler(BaseHTTPRequestHandler):
         queries = parse_qs(parts.query, keep_blank_values=True)
         query = {name: values[0] for name, values in queries.items()}
         headers = {name.lower(): value for name, value in self.headers.items()}
-        return Asked(self.command, parts.path, query, headers, body, queries)
+        return Asked(self.command, parts.path, query, headers, body, queries, self.path)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815 - the library's names
