@@ -26,11 +26,13 @@ from syncd.config_errors import Mistake, broken_toml, found, join, mistakes_of, 
 from syncd.config_models import (
     FluenzrSettings,
     GuardSettings,
+    HttpSettings,
     Settings,
     SourceSettings,
     StateSettings,
     SyncSettings,
     Table,
+    WebhooksSettings,
 )
 from syncd.connector import Context
 from syncd.core.mapping import FLUENZR_FIELDS, RESERVED_NAMES
@@ -40,10 +42,12 @@ from syncd.errors import ConfigError
 __all__ = [
     "FluenzrSettings",
     "GuardSettings",
+    "HttpSettings",
     "Settings",
     "SourceSettings",
     "StateSettings",
     "SyncSettings",
+    "WebhooksSettings",
     "find",
     "load",
 ]
@@ -119,13 +123,15 @@ def _is_file(path: Path) -> bool:
 
 
 class _Tables(BaseSettings):
-    """The five tables, unchecked: pydantic-settings lays the environment over the file."""
+    """The tables, unchecked: pydantic-settings lays the environment over the file."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter=LEVEL, extra="forbid")
 
     fluenzr: Raw = {}
     state: Raw = {}
     guard: Raw = {}
+    http: Raw | None = None
+    webhooks: Raw | None = None
     source: Raw = {}
     sync: Raw = {}
 
@@ -242,11 +248,15 @@ class _Check:
         fluenzr = self._table(FluenzrSettings, tables["fluenzr"], "fluenzr")
         state = self._table(StateSettings, tables["state"], "state")
         guard = self._table(GuardSettings, tables["guard"], "guard")
+        http = self._optional(HttpSettings, tables, "http")
+        webhooks = self._optional(WebhooksSettings, tables, "webhooks")
         sources = dict(self._sources(tables["source"]))
         syncs = dict(self._syncs(tables["sync"], list(tables["source"]), sources))
         if self.mistakes or fluenzr is None or state is None or guard is None:
             return None
-        return Settings(self._file, self._folder, fluenzr, state, guard, sources, syncs)
+        return Settings(
+            self._file, self._folder, fluenzr, state, guard, http, webhooks, sources, syncs
+        )
 
     def _mistake(self, text: str, *place: str | int) -> None:
         self.mistakes.append(Mistake(join(*place), text))
@@ -257,6 +267,10 @@ class _Check:
         except ValidationError as error:
             self.mistakes += _with_hints(mistakes_of(error, model, table, *place))
             return None
+
+    def _optional(self, model: type[AnyTable], tables: Raw, name: str) -> AnyTable | None:
+        """A table whose absence means something."""
+        return None if tables[name] is None else self._table(model, tables[name], name)
 
     def _named(self, kind: str, tables: Raw) -> Iterator[tuple[str, Raw]]:
         """The tables of one kind whose name can be used."""

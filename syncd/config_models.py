@@ -40,6 +40,8 @@ from syncd.secret import Secret
 
 FLUENZR_URL: Final = "https://api.fluenzr.co/v1"  # [I]
 LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+WEBHOOKS_PATH: Final = "/webhooks/fluenzr"  # where FluenzR's events arrive
+PORT_MAX = 65_535
 NAME_CHARS_MAX = 200  # of a group or tag in the configuration
 
 
@@ -56,6 +58,20 @@ def _base_url(text: str) -> str:
     if parts.scheme == "http" and host not in LOCAL_HOSTS:
         raise ValueError("https expected: over http the API key could be read by anyone on the way")
     return text.rstrip("/")
+
+
+def _host_and_port(value: object) -> tuple[str, int]:
+    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not colon or not host or not port.isdecimal() or int(port) > PORT_MAX:
+        raise ValueError('an address and a port such as "127.0.0.1:8787" expected')
+    return host.strip("[]"), int(port)
+
+
+def _public_url(text: str) -> str:
+    url = _base_url(text)
+    if urlsplit(url).path != WEBHOOKS_PATH:
+        raise ValueError(f"a web address that ends with {WEBHOOKS_PATH} expected")
+    return url
 
 
 def _timezone(name: str) -> str:
@@ -165,6 +181,19 @@ class GuardSettings(Table):
     def limits(self) -> Limits:
         """The same as plain values, for the guards."""
         return Limits(**dict(self))
+
+
+class HttpSettings(Table):
+    """`[http]`: the daemon's one listener. listen: host and port; TLS is a proxy's work."""
+
+    listen: Annotated[tuple[str, int], PlainValidator(_host_and_port)] = ("127.0.0.1", 8787)
+
+
+class WebhooksSettings(Table):
+    """`[webhooks]`. public_url: where FluenzR reaches the listener, the path included."""
+
+    secret: Secret
+    public_url: Annotated[str, AfterValidator(_public_url)] | None = None
 
 
 class FieldSettings(Table):
@@ -297,5 +326,7 @@ class Settings:
     fluenzr: FluenzrSettings
     state: StateSettings
     guard: GuardSettings
+    http: HttpSettings | None  # None: the daemon does not listen
+    webhooks: WebhooksSettings | None
     sources: Mapping[str, SourceSettings]
     syncs: Mapping[str, SyncSettings]

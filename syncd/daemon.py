@@ -1,8 +1,9 @@
 """The daemon: runs each sync on its schedule until it is told to stop.
 
 Three threads: the main one waits for signals and feeds the watchdog, APScheduler's says what is
-due, and the worker does one run after the other. What a run does, and what a crash leaves, is
-`syncd.run`'s business; when a sync starts first is decided in `syncd.core.due`.
+due, and the worker does one run after the other; a fourth listens where `[http]` is configured. What
+a run does, and what a crash leaves, is `syncd.run`'s business; when a sync starts first is decided in
+`syncd.core.due`.
 """
 
 import os
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from traceback import extract_tb
 from typing import NoReturn
@@ -37,7 +39,7 @@ from syncd.core.schedule import Cron, Every, Schedule
 from syncd.errors import ConfigError, Interrupted, StateBusy, StateError, SyncdError
 from syncd.log import ERROR_UNEXPECTED
 from syncd.notify import Notifier
-from syncd.state.store import open_for_reading
+from syncd.state.store import change, open_for_reading
 from syncd.state.story import sync_now
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -50,13 +52,19 @@ LATE_S_MAX = 60.0  # a scheduler that is later than this does not work any more
 WHOLE_S = 86400.0  # where deletes wait, a run of all syncs is made this often
 FEED_S = 1.0  # the watchdog hears of progress at most this often
 BUG_FRAMES = 8  # the last places of a bug, in the log
+EVENTS = (
+    ":events"  # in the queue of what is due: the inbox has something; no name of a sync has a colon
+)
 RETRY_JOB = "again:"  # the prefix of the one-off jobs; no name of a sync has a colon
 
 # The events of its log.
 CONFIG_REFUSED = "config.refused"
 CONFIG_RELOADED = "config.reloaded"
+CONFIG_WAITS = "config.waits"
 DAEMON_STARTED = "daemon.started"
 DAEMON_STOPPED = "daemon.stopped"
+EVENTS_POSTPONED = "events.postponed"
+LISTENER_STARTED = "listener.started"
 RUN_FAILED = "run.failed"
 RUN_INTERRUPTED = "run.interrupted"
 RUN_POSTPONED = "run.postponed"
@@ -76,16 +84,18 @@ def serve(path: Path | None, *, clock: Clock) -> int:
     """
     with _signals() as wait:
         daemon = Daemon(path, clock=clock, notifier=Notifier())
-        daemon.start()
-        while not clock.stopped():
-            received = wait(TICK_S)
-            if received & {signal.SIGTERM, signal.SIGINT}:
-                clock.stop()
-            elif signal.SIGHUP in received:
-                daemon.reload()
-            else:
-                daemon.tick()
-        if not daemon.stop():
+        with daemon.listening():
+            daemon.start()
+            while not clock.stopped():
+                received = wait(TICK_S)
+                if received & {signal.SIGTERM, signal.SIGINT}:
+                    clock.stop()
+                elif signal.SIGHUP in received:
+                    daemon.reload()
+                else:
+                    daemon.tick()
+            ended = daemon.stop()
+        if not ended:
             _leave()
     return 0
 
@@ -98,12 +108,32 @@ class Daemon:
         self._path, self._clock, self._notifier = path, clock, notifier
         self._settings = config.load(path)
         self._firsts = first_starts(self._settings, clock=clock)
+        self._listens = (self._settings.http, self._settings.webhooks)
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._due: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._running: tuple[str, ...] = ()
         self._whole_s: float | None = None  # when this process last ended a run of all syncs
         self._worker = threading.Thread(target=self._work, name="runs", daemon=True)
         self._pulse = Pulse(clock=clock, notifier=notifier)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Answer HTTP while the block lasts, where the configuration says so. Raises UsageError when the address is taken."""
+        http = self._settings.http
+        if http is None:
+            yield
+            return
+        from syncd.web.app import serving
+
+        with serving(
+            self._settings.webhooks,
+            self._settings.state.path,
+            http.listen,
+            clock=self._clock,
+            on_news=partial(self._due.put, EVENTS),
+        ) as (host, port):
+            log.info(LISTENER_STARTED, host=host, port=port)
+            yield
 
     def start(self) -> None:
         """Schedule everything and tell the service manager."""
@@ -134,6 +164,8 @@ class Daemon:
             self._settings, self._firsts = settings, firsts
             self._schedule()
             log.info(CONFIG_RELOADED, syncs=list(firsts), by_hand=self._by_hand())
+            if (settings.http, settings.webhooks) != self._listens:
+                log.warning(CONFIG_WAITS, why="[http] and [webhooks] take effect with a restart")
         self._notifier.ready()
         self._notifier.status(self._outlook())
 
@@ -189,6 +221,8 @@ class Daemon:
                 self._running = tuple(settings.syncs)
             if self._running:
                 self._run(settings, self._running)
+            elif EVENTS in names:
+                self._take_events(settings)
             self._running = ()
             if not self._clock.stopped():
                 self._notifier.status(self._outlook())
@@ -225,6 +259,15 @@ class Daemon:
                 self._whole_s = self._clock.now_s()
             for result in results:
                 _tell(result)
+
+    def _take_events(self, settings: Settings) -> None:
+        """Apply what FluenzR has told: whoever opens the state does. A run takes it along."""
+        try:
+            change(settings.state.path, lambda _: None, clock=self._clock, wait_s=0.0)
+        except StateBusy:
+            pass  # whoever holds it applies it, or the next one
+        except SyncdError as error:
+            log.error(EVENTS_POSTPONED, why=str(error))  # noqa: TRY400
 
     def _whole_is_due(self, settings: Settings) -> bool:
         """Whether all syncs must be read: only such a run may delete people who left every source."""

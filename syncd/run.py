@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from syncd import registry
 from syncd.clock import Clock, SystemClock
@@ -27,7 +28,7 @@ from syncd.planning import Forecast, pending
 from syncd.promotion import Ground, meet_pending, promote_read
 from syncd.reading import Feed, check_names, read
 from syncd.sealed import SealedPlan
-from syncd.state import books, links, listed, reads, runs, sealed, steps, unusable
+from syncd.state import books, events, links, listed, reads, runs, sealed, steps, unusable
 from syncd.state.groups import Groups
 from syncd.state.links import SyncRule
 from syncd.state.reads import Read, SyncRow
@@ -122,7 +123,8 @@ def _opened(
         hold(path, wait_s=order.wait_s, clock=clock),
         open_state(path, rehearsal=rehearsal) as state,
     ):
-        pool = Pool(clock, api.close)
+        meanwhile = None if rehearsal else partial(events.take_over, state)
+        pool = Pool(clock, api.close, meanwhile=meanwhile)
         try:
             yield _Run(settings, order, feeds, state, api, pool, clock, watch)
         finally:

@@ -55,10 +55,19 @@ class Secret:
             raise ConfigError(f"The secret {self.reference} is missing or empty", hint=hint)
         return value.strip()
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a `file:` reference: the only kind that can be written."""
+        return self.reference.startswith("file:")
+
+    def exists(self) -> bool:
+        """Whether the file of a `file:` reference is there, whatever it holds."""
+        return self._path("file", self.reference.partition(":")[2]).exists()
+
     def replace(self, value: str) -> None:
         """Write another value into the file of a `file:` reference, at once or not at all; for its owner only.
 
-        For refresh tokens, which some vendors replace at each use. Raises ConfigError.
+        For refresh tokens, which some vendors replace at each use, and for the secret of a webhook. Raises ConfigError.
         """
         path = self._path("file", self.reference.partition(":")[2])
         part = path.with_name(f".{path.name}.new")
@@ -71,7 +80,7 @@ class Secret:
             part.replace(path)
         except OSError as error:
             raise ConfigError(
-                f"The secret {self.reference} was replaced by its vendor and cannot be written back",
+                f"The new value of the secret {self.reference} cannot be written",
                 why=f"{path}: {error.strerror}",
                 hint="Make the file and its folder writable for the user that runs syncd",
             ) from None

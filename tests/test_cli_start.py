@@ -15,7 +15,7 @@ from syncd.report import text
 COMMANDS = (
     "init", "check", "connectors", "plan", "sync", "run",
     "status", "history", "why", "approve", "sandbox", "demo",
-    "forget", "release", "quarantine", "undo", "reconcile",
+    "forget", "release", "quarantine", "undo", "reconcile", "webhooks",
 )  # fmt: skip
 HEAVY = ("typer", "pydantic", "httpx", "rich", "structlog", "syncd.config", "syncd.run")
 

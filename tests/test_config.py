@@ -331,7 +331,11 @@ FIELD = "sync.customers.fields"
     [
         # names
         ("[fluenz]\nx = 1\n" + WHOLE, "fluenz", 'no such table; did you mean "fluenzr"?'),
-        (WHOLE + "[http]\nlisten = 'x'\n", "http", "no such table; valid: fluenzr, guard, source, state, sync"),
+        (WHOLE + "[alarm]\nurl = 'x'\n", "alarm", "no such table; valid: fluenzr, guard, http, source, state"),
+        (WHOLE + "[http]\nlisten = 'x'\n", "http.listen", 'such as "127.0.0.1:8787" expected'),
+        (WHOLE + "[http]\nlisten = '127.0.0.1:65536'\n", "http.listen", "an address and a port"),
+        (WHOLE + "[webhooks]\n", "webhooks.secret", "is missing"),
+        (WHOLE + "[webhooks]\nsecret = 'env:S'\npublic_url = 'https://x.example.com/'\n", "webhooks.public_url", "/webhooks/fluenzr"),
         ("stat = 1\n" + WHOLE, "stat", 'no such key; did you mean "state"?'),
         ("state = 1\n" + WHOLE, "state", "a table expected, not 1"),
         (WHOLE + "[guard]\nmax_removal = 1\n", "guard.max_removal", 'did you mean "max_removals"?'),

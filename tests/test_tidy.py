@@ -71,15 +71,17 @@ ONLY_IN = {  # module -> patterns of the files that may import it
         "syncd/wire.py",
         "syncd/sandbox/*",
         "syncd/testing/*",
+        "syncd/web/listener.py",
     },
     "apscheduler": {"syncd/daemon.py"},
     "typer": {"syncd/cli/*"},
     "rich": {"syncd/report/*"},
     "questionary": {"syncd/init.py"},
     "pydantic_settings": {"syncd/config.py"},
-    "uvicorn": {"syncd/sandbox/*"},
+    "starlette": {"syncd/web/*"},
+    "uvicorn": {"syncd/sandbox/*", "syncd/web/listener.py"},
 }
-ASYNC_IN = {"syncd/sandbox/asgi.py"}  # where an ASGI server asks for it
+ASYNC_IN = {"syncd/sandbox/asgi.py", "syncd/web/receive.py"}  # where an ASGI server asks for it
 PRINTS_IN = {"syncd/report/*"}
 NAMELESS = {
     "utils.py",

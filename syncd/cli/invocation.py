@@ -43,12 +43,15 @@ class Invocation:
 
 def _secrets(settings: "Settings") -> tuple[str, ...]:
     """The values of all secrets that can be read now; one that cannot is reported when it is used."""
-    values = []
-    for secret in _references(
-        [settings.fluenzr, *(s.validated for s in settings.sources.values())]
-    ):
+    values: list[str] = []
+    tables = [
+        settings.fluenzr,
+        settings.webhooks,
+        *(s.validated for s in settings.sources.values()),
+    ]
+    for secret in _references(tables):
         try:
-            values.append(secret.reveal())
+            values += {secret.reveal(), *secret.reveal().splitlines()}
         except ConfigError:
             continue
     return tuple(values)

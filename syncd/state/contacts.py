@@ -376,13 +376,3 @@ def bump(
         tries, error, now_s + wait_s if wait_s else 0, cid,
     )  # fmt: skip
     return wait_s > 0
-
-
-def note_status(state: State, email: str, rid: str, status: str) -> None:
-    """A listing shows an opted-out contact: known for ever, wanted or not."""
-    ledger.bar_address(state, email, "!")
-    for cid, old in state.rows("SELECT cid,email FROM contact WHERE rid=? OR email=?", rid, email):
-        ledger.bar_address(state, old, "!")
-        state.write(
-            "UPDATE contact SET status=? WHERE cid=? AND status IS NOT ?", status, cid, status
-        )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from syncd.errors import StateError
-from syncd.state import forgotten
+from syncd.state import forgotten, inbox
 
 _ADDRESS = re.compile(
     r"[^\s@<>\"'(),;:=\[\]{}]+@[^\s@<>\"'(),;:=\[\]{}]+\.[^\s@<>\"'(),;:=\[\]{}.]+"
@@ -56,8 +56,12 @@ def forget(state: "State", email: str) -> list[int]:
 
     First the file, then the database: from the first line on, whatever happens, the address is never created again.
     """
-    keys = _keys_of(state, email)
+    addresses, keys = _meant(state, email)
     forgotten.write_forget(state.forgotten, keys)
+    if inbox.exists(state.path):
+        with inbox.opened(state.path) as box:
+            for address in addresses:
+                box.erase(address)
     with state.tx():
         erased = _erase(state, dict.fromkeys(keys, False), {email})
         # Also somebody whom no source ever had may be in FluenzR.
@@ -66,8 +70,8 @@ def forget(state: "State", email: str) -> list[int]:
     return sorted(erased)
 
 
-def _keys_of(state: "State", email: str) -> list[str]:
-    """Of the address, of every contact that is meant with it, and of every record of theirs."""
+def _meant(state: "State", email: str) -> tuple[set[str], list[str]]:
+    """The addresses and the keys: of the address, of every contact that is meant with it, and of every record of theirs."""
     contacts = {row["cid"]: row["email"] for row in state.rows(MEANT, email)}
     records = state.rows("SELECT sync,key FROM record WHERE email=?", email)
     for cid in contacts:
@@ -75,7 +79,7 @@ def _keys_of(state: "State", email: str) -> list[str]:
     addresses = {email, *(known for known in contacts.values() if not known.startswith("?"))}
     keys = [state.address_key(address) for address in sorted(addresses)]
     keys += [state.record_key(row["sync"], row["key"]) for row in records]
-    return [key for key in dict.fromkeys(keys) if key is not None]
+    return addresses, [key for key in dict.fromkeys(keys) if key is not None]
 
 
 def take_over(state: "State") -> None:

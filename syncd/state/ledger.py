@@ -5,11 +5,13 @@
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from syncd.state.store import State
+if TYPE_CHECKING:
+    from syncd.state.store import State
 
 
-def bar_address(state: State, email: str, what: str) -> bool:
+def bar_address(state: "State", email: str, what: str) -> bool:
     """Write one thing down for an address; whether it is new."""
     return bool(
         state.write(
@@ -18,7 +20,7 @@ def bar_address(state: State, email: str, what: str) -> bool:
     )
 
 
-def bar_record(state: State, sync: int, key: str, what: str) -> bool:
+def bar_record(state: "State", sync: int, key: str, what: str) -> bool:
     """Write one thing down for a record; whether it is new."""
     return bool(
         state.write(
@@ -27,7 +29,18 @@ def bar_record(state: State, sync: int, key: str, what: str) -> bool:
     )
 
 
-def copy(state: State, source: str | None, target: str | None) -> None:
+def note_opted_out(state: "State", email: str | None, rid: str | None, status: str) -> None:
+    """FluenzR shows an opted-out contact: known for ever, wanted or not. email, rid: as far as they are told."""
+    if email is not None:
+        bar_address(state, email, "!")
+    for cid, old in state.rows("SELECT cid,email FROM contact WHERE rid=? OR email=?", rid, email):
+        bar_address(state, old, "!")
+        state.write(
+            "UPDATE contact SET status=? WHERE cid=? AND status IS NOT ?", status, cid, status
+        )
+
+
+def copy(state: "State", source: str | None, target: str | None) -> None:
     """What holds for one key holds for the other too; being forgotten does not travel."""
     state.write(
         "INSERT OR IGNORE INTO never SELECT ?,what,cid,sure FROM never WHERE k=? AND what<>'#'",
@@ -35,7 +48,7 @@ def copy(state: State, source: str | None, target: str | None) -> None:
     )  # fmt: skip
 
 
-def of_contact(state: State, cid: int) -> frozenset[str]:
+def of_contact(state: "State", cid: int) -> frozenset[str]:
     """Everything that holds for a contact: of its address, and of every record that is linked to it."""
     rows = state.rows(
         "SELECT what FROM never WHERE k=(SELECT ekey(email) FROM contact WHERE cid=?1)"
@@ -45,7 +58,7 @@ def of_contact(state: State, cid: int) -> frozenset[str]:
     return frozenset(row[0] for row in rows)
 
 
-def of_contacts(state: State, emails: Mapping[int, str]) -> dict[int, frozenset[str]]:
+def of_contacts(state: "State", emails: Mapping[int, str]) -> dict[int, frozenset[str]]:
     """The same for many contacts at once: cid -> address in, cid -> what holds out; contacts of whom nothing is known are left out."""
     if state.value("SELECT 1 FROM never LIMIT 1") is None:
         return {}
@@ -66,7 +79,7 @@ def _marks(values: Collection[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def has_address(state: State, email: str, *what: str) -> bool:
+def has_address(state: "State", email: str, *what: str) -> bool:
     """Whether any of these holds for the address."""
     found = state.value(
         f"SELECT 1 FROM never WHERE k=? AND what IN ({_marks(what)})",
@@ -75,18 +88,18 @@ def has_address(state: State, email: str, *what: str) -> bool:
     return found is not None
 
 
-def of_keys(state: State, keys: Collection[str]) -> frozenset[str]:
+def of_keys(state: "State", keys: Collection[str]) -> frozenset[str]:
     """Everything that holds for any of these keys."""
     rows = (state.rows("SELECT what FROM never WHERE k=?", key) for key in keys)
     return frozenset(row[0] for found in rows for row in found)
 
 
-def end(state: State, key: str, marks: Iterable[str]) -> None:
+def end(state: "State", key: str, marks: Iterable[str]) -> None:
     """These hold no more for the key: somebody has released it."""
     state.db.executemany("DELETE FROM never WHERE k=? AND what=?", [(key, what) for what in marks])
 
 
-def claim(state: State, cid: int, email: str, gids: Iterable[int]) -> None:
+def claim(state: "State", cid: int, email: str, gids: Iterable[int]) -> None:
     """Before a request that may enrol: it has happened, until a read shows that it has not."""
     state.db.executemany(
         "INSERT OR IGNORE INTO never VALUES(?,?,?,0)",
@@ -94,12 +107,12 @@ def claim(state: State, cid: int, email: str, gids: Iterable[int]) -> None:
     )
 
 
-def confirm(state: State, cid: int) -> None:
+def confirm(state: "State", cid: int) -> None:
     """The claims of this contact have come true."""
     state.write("UPDATE never SET sure=1,cid=NULL WHERE cid=? AND sure=0", cid)
 
 
-def withdraw(state: State, cid: int, *, but: Iterable[int] = ()) -> None:
+def withdraw(state: "State", cid: int, *, but: Iterable[int] = ()) -> None:
     """The claims have not come true, except those of groups in which the contact was seen."""
     seen = [f"g{gid}" for gid in but]
     state.write(

@@ -21,7 +21,8 @@ from sqlite_utils import Database
 from syncd.clock import Clock
 from syncd.errors import StateBusy, StateError, StateLost, StateRestored
 from syncd.migrations import APPLICATION_ID, migrations
-from syncd.state import erase, forgotten, marker
+from syncd.state import erase, events, forgotten, marker
+from syncd.state.files import beside, open_private
 
 Connection: TypeAlias = sqlite3.Connection  # for those who only pass them on
 Row: TypeAlias = sqlite3.Row
@@ -33,15 +34,10 @@ WAL_BYTES_MAX = 64 * 1024 * 1024  # the file is cut back to this after a large t
 LOCK_POLL_S = 0.2
 
 
-def beside(path: Path, suffix: str) -> Path:
-    """The file that stands beside the state, such as `syncd.db.lock`."""
-    return path.with_name(path.name + suffix)
-
-
 @contextlib.contextmanager
 def hold(path: Path, *, wait_s: float, clock: Clock) -> Iterator[None]:
     """Hold the state's lock, kept by the kernel, for the length of a run. Raises StateBusy after `wait_s`."""
-    descriptor = _open_private(beside(path, ".lock"))
+    descriptor = open_private(beside(path, ".lock"))
     try:
         deadline_s = clock.monotonic_s() + wait_s
         while not _locked(descriptor):
@@ -64,30 +60,6 @@ def _locked(descriptor: int) -> bool:
             return False
         raise StateError("The state's lock cannot be taken", why=str(error.strerror)) from None
     return True
-
-
-def _open_private(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise StateError(f"{path.parent} is not a folder", hint="Correct [state] path") from None
-    except OSError as error:
-        raise StateError(
-            f"The folder {path.parent} cannot be made",
-            why=str(error.strerror),
-            hint="Correct [state] path, or make the folder for the user that runs syncd",
-        ) from None
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StateError(
-            f"{path} cannot be written",
-            why=str(error.strerror),
-            hint="Give the user that runs syncd a folder of its own for [state] path",
-        ) from None
-    with contextlib.suppress(OSError):  # a copy that was put back may be open to others
-        os.fchmod(descriptor, 0o600)
-    return descriptor
 
 
 class State:
@@ -115,6 +87,11 @@ class State:
         db.create_function("rkey", 2, self.record_key, deterministic=True)
         if self._outer:
             db.execute("BEGIN IMMEDIATE")
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a transaction that has ended stays, whatever comes after it."""
+        return not self._outer
 
     @contextlib.contextmanager
     def tx(self, *, scratch_only: bool = False) -> Iterator[None]:
@@ -273,7 +250,7 @@ def open_state(path: Path, *, rehearsal: bool = False, rebuild: bool = False) ->
     in_memory = fresh and rehearsal
     with explained(path):
         if not in_memory:
-            os.close(_open_private(path))
+            os.close(open_private(path))
         db = sqlite3.connect(
             ":memory:" if in_memory else path, isolation_level=None, check_same_thread=False
         )
@@ -295,6 +272,7 @@ def open_state(path: Path, *, rehearsal: bool = False, rebuild: bool = False) ->
             marker.write(marker.installed(path), 0)  # from here on, a number without it is strange
         with explained(path):
             erase.take_over(state)  # whoever was forgotten is not known again by a backup
+            events.take_over(state)  # what FluenzR has told meanwhile comes before anything else
         erase.leave_no_trace(state)
         with (
             explained(path),  # also what stands outside a transaction: scratch tables, queries
@@ -354,7 +332,7 @@ def _prepare(db: sqlite3.Connection, path: Path, *, in_memory: bool) -> None:
     migrations.apply(Database(db, execute_plugins=False))
     if not in_memory:
         remove_scratch(path)
-        os.close(_open_private(beside(path, ".scratch")))
+        os.close(open_private(beside(path, ".scratch")))
     db.execute("ATTACH ? AS scratch", ("" if in_memory else str(beside(path, ".scratch")),))
     # The scratch is thrown away after a crash: it needs no journal on the disk.
     db.execute("PRAGMA scratch.journal_mode=MEMORY")

@@ -10,7 +10,7 @@ from syncd.core.model import OPTED_OUT_STATUSES
 from syncd.core.recency import SKIM_PAGES_MAX, Distrust
 from syncd.errors import Refused, Unanswered
 from syncd.fluenzr.types import Contact, Page
-from syncd.state import contacts, erase, listed
+from syncd.state import erase, ledger, listed
 from syncd.state.groups import SeenGroup
 from syncd.state.listed import Listed
 from syncd.upload.opt_outs import Audit, Reading
@@ -167,7 +167,7 @@ def _take_opted_out(session: Session, page: Page) -> None:
         return
     with session.state.tx():
         for contact in opted:
-            contacts.note_status(
+            ledger.note_opted_out(
                 session.state, contact.email.strip().lower(), contact.id, contact.status
             )
 

@@ -15,16 +15,27 @@ from syncd.errors import Interrupted
 THREADS_MAX = 16  # requests in flight; enough for 900 a minute at a second each
 STOP_CHECK_S = 0.5  # how often a stop is looked for while answers are awaited
 STOP_WAIT_S = 5.0  # how long answers are still awaited after a stop
+MEANWHILE_S = 0.5  # how often the run's thread looks up from its jobs
 
 Request = Callable[[], Any]
 Job = Generator[Request, Any, None]
 
 
 class Pool:
-    """A few threads for requests. abort: closes the connections, so that a stop does not wait for time-outs."""
+    """A few threads for requests. abort: closes the connections, so that a stop does not wait for time-outs.
 
-    def __init__(self, clock: Clock, abort: Callable[[], None]) -> None:
-        self._clock, self._abort = clock, abort
+    meanwhile: called twice a second while jobs are driven, between their steps: never inside a transaction.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        abort: Callable[[], None],
+        *,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> None:
+        self._clock, self._abort, self._meanwhile = clock, abort, meanwhile
+        self._looked_s = clock.monotonic_s()
         self._executor = ThreadPoolExecutor(max_workers=THREADS_MAX, thread_name_prefix="fluenzr")
 
     def close(self) -> None:
@@ -51,12 +62,19 @@ class Pool:
                 stop_at_s = self._clock.monotonic_s() + STOP_WAIT_S
             if self._clock.stopped() and stop_at_s and self._clock.monotonic_s() > stop_at_s:
                 self._abort()
+            self._look_up()
             done, _ = wait(active, timeout=STOP_CHECK_S, return_when=FIRST_COMPLETED)
             for future in done:
                 error = self._resume(active, active.pop(future), future)
                 failure = failure or error
         if failure is not None:
             raise failure
+
+    def _look_up(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if self._meanwhile is not None and now_s - self._looked_s >= MEANWHILE_S:
+            self._looked_s = now_s
+            self._meanwhile()
 
     def _fill(self, active: dict[Future[Any], Job], source: Iterator[Job]) -> Iterator[Job] | None:
         while len(active) < THREADS_MAX:

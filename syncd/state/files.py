@@ -1,0 +1,37 @@
+"""The files that stand beside the state: where they are, and that only their owner reads them."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from syncd.errors import StateError
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The file that stands beside the state, such as `syncd.db.lock`."""
+    return path.with_name(path.name + suffix)
+
+
+def open_private(path: Path) -> int:
+    """A descriptor of the file, made with its folder when it is not there, for its owner only. Raises StateError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise StateError(f"{path.parent} is not a folder", hint="Correct [state] path") from None
+    except OSError as error:
+        raise StateError(
+            f"The folder {path.parent} cannot be made",
+            why=str(error.strerror),
+            hint="Correct [state] path, or make the folder for the user that runs syncd",
+        ) from None
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(
+            f"{path} cannot be written",
+            why=str(error.strerror),
+            hint="Give the user that runs syncd a folder of its own for [state] path",
+        ) from None
+    with contextlib.suppress(OSError):  # a copy that was put back may be open to others
+        os.fchmod(descriptor, 0o600)
+    return descriptor
