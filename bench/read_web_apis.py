@@ -21,6 +21,8 @@ import orjson
 from doubles.airtable import BASE as AIRTABLE_BASE
 from doubles.airtable import TOKEN as AIRTABLE_TOKEN
 from doubles.airtable import Airtable
+from doubles.close import KEY as CLOSE_KEY
+from doubles.close import Close
 from doubles.espocrm import KEY as ESPO_KEY
 from doubles.espocrm import EspoCrm
 from doubles.hubspot import TOKEN as HUBSPOT_TOKEN
@@ -119,7 +121,19 @@ def airtable(count: int) -> tuple[Double, dict[str, Any], set[str]]:
     return double, {**login, "base": AIRTABLE_BASE, "table": "People"}, wanted
 
 
+def close(count: int) -> tuple[Double, dict[str, Any], set[str]]:
+    double = Close()
+    double.limited = False  # its clock is not that of the reading process
+    for key in range(1, count + 1):
+        double.put(f"cont_{key:043}", f"p{key}@example.com", name=f"First Last{key}", title="CTO")
+        double.clock.advance_s(0.1)
+    double.clock.advance_s(86_400)
+    wanted = {"_email", "_first_name", "_last_name", "title", "_phone", "_opted_out"}
+    return double, {"token": "env:BENCH_SECRET", "base_url": "URL/api/v1"}, wanted
+
+
 SECRETS = {
+    "close": CLOSE_KEY,
     "airtable": AIRTABLE_TOKEN,
     "hubspot": HUBSPOT_TOKEN,
     "pipedrive": PIPEDRIVE_TOKEN,
@@ -129,6 +143,7 @@ SECRETS = {
     "espocrm": ESPO_KEY,
 }
 MAKERS = {
+    "close": close,
     "airtable": airtable,
     "hubspot": hubspot,
     "pipedrive": pipedrive,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import pytest
-from doubles import airtable, espocrm, odoo, pipedrive, salesforce, zoho
+from doubles import airtable, close, espocrm, odoo, pipedrive, salesforce, zoho
 from doubles.server import Double
 from house import House, house_fixture
 
@@ -232,7 +232,46 @@ class OfAirtable:
         self.double.delete(number)
 
 
-CRMS = [OfPipedrive, OfZoho, OfSalesforce, OfOdoo, OfEspoCrm, OfAirtable]
+class OfClose:
+    secrets: Mapping[str, str] = {"CRM_TOKEN": close.KEY}
+    fields: Mapping[str, str] = {"email": "_email", "firstName": "_first_name"}
+    opted_out, groups_of = "_opted_out", "_lists"
+    tells_deletions = True  # by the log of events
+
+    def __init__(self, clock: Any) -> None:
+        self.double = close.Close(clock)
+        self._members: list[str] = []
+        self._show()
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        return {
+            "connector": "close",
+            "token": "env:CRM_TOKEN",
+            "base_url": f"{self.double.url}/api/v1",
+            "views": [VIP],
+        }
+
+    def put(self, number: int, name: str) -> None:
+        self.double.put(f"c{number}", f"{NAMES[number - 1]}@example.com", name=f"{name} Person")
+
+    def tag(self, number: int) -> None:
+        self._members.append(f"c{number}")
+        self._show()
+
+    def opt_out(self, number: int) -> None:
+        self.double.unsubscribe(f"{NAMES[number - 1]}@example.com")
+
+    def delete(self, number: int) -> None:
+        self.double.delete(f"c{number}")
+
+    def _show(self) -> None:
+        query = {"type": "or", "queries": [{"type": "id", "value": one} for one in self._members]}
+        view = {"id": "save_v", "name": VIP, "type": "contact", "s_query": {"query": query}}
+        self.double.views = {"v": view}
+
+
+CRMS = [OfPipedrive, OfZoho, OfSalesforce, OfOdoo, OfEspoCrm, OfAirtable, OfClose]
 
 
 @pytest.fixture(name="crm", params=CRMS, ids=lambda kind: kind.__name__.removeprefix("Of"))
