@@ -75,7 +75,7 @@ API_KEY = '"env:FLUENZR_API_KEY"'
         ('"out"', "'out ==='", ["sync.customers.opted_out: ", "(at column 7)"]),
         # what is missing
         ('email = "email"\n', "", ['fields.email: is missing: ', 'email = "email"']),
-        ('connector = "csv"\n', "", ["source.crm.connector: is missing: one of csv"]),
+        ('connector = "csv"\n', "", ["source.crm.connector: is missing: one of "]),
         (f"api_key = {API_KEY}\n", "", ["fluenzr.api_key: is missing", '"env:FLUENZR_API_KEY"']),
         # TOML
         ('email = "email"', 'email = "email', ["not valid TOML: line 25, column 15"]),
