@@ -73,9 +73,7 @@ def _judge(answer: Answer, now_s: float) -> Verdict:
         return Denied(
             "Make an application user for this client id in the environment (Power Platform admin center)"
         )
-    if (
-        code == NO_PRIVILEGE and answer.status != 401
-    ):  # which is a token that has ended, whatever code it has [?]
+    if code == NO_PRIVILEGE and answer.status != 401:  # that is a token that has ended
         return Denied()
     return by_status(answer, now_s)
 
