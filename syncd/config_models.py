@@ -177,6 +177,7 @@ class GuardSettings(Table):
     max_creates: GuardLimit = Limit(share=1.0)
     max_field_changes: GuardLimit = Limit(share=0.5)
     max_shrink: GuardLimit = Limit(share=0.5)
+    max_bounce_rate: GuardLimit = Limit(share=0.05)
 
     def limits(self) -> Limits:
         """The same as plain values, for the guards."""

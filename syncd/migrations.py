@@ -27,6 +27,12 @@ def m002_undo(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m003_feedback(db: Database) -> None:
+    """Who has bounced or unsubscribed, counted without reading everybody."""
+    db.execute(M003)
+
+
 M001 = """
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE sync(
@@ -148,4 +154,8 @@ CREATE TRIGGER undone_gone AFTER DELETE ON contact BEGIN DELETE FROM undone WHER
 
 CREATE TRIGGER undone_forgotten AFTER UPDATE OF state ON contact WHEN NEW.state='forget'
 BEGIN DELETE FROM undone WHERE cid=NEW.cid; END
+"""
+
+M003 = """
+CREATE INDEX contact_feedback ON contact(sync,status) WHERE status IN ('bounced','unsubscribed')
 """

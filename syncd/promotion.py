@@ -14,7 +14,7 @@ from syncd.core.guard import Limits, Tally, judge, shrunk
 from syncd.core.person import Person, work
 from syncd.core.step import added, change_of, count, digest_of, shrink_digest
 from syncd.reading import Feed
-from syncd.state import books, links, listed, runs, sealed, steps
+from syncd.state import books, feedback, links, listed, runs, sealed, steps
 from syncd.state.links import SyncRule
 from syncd.state.reads import Read, SyncRow
 from syncd.upload.rounds import check_moved, refuse_missing_groups
@@ -209,4 +209,17 @@ def _count(
     if tally.group_removals:
         sizes = steps.group_sizes(state, sync)
         tally.group_sizes = {names[gid]: size for gid, size in sizes.items()}
+    if tally.enrolled:
+        _count_bounced(ground, sync, tally)
     tally.confirmed = steps.confirmed_count(state, sync)
+
+
+def _count_bounced(ground: Ground, sync: SyncRow, tally: Tally) -> None:
+    """How many of those who came from this source have bounced, and of those on each list that would mail more of them."""
+    source = ground.rules[sync.sync].source
+    syncs = [number for number, rule in ground.rules.items() if rule.source == source]
+    state, names = ground.session.state, ground.session.groups.names
+    tally.bounced[f"the source {source!r}"] = feedback.of_syncs(state, syncs)
+    for gid, counts in feedback.of_groups(state, syncs).items():
+        if names[gid] in tally.enrolments:
+            tally.bounced[f"the group {names[gid]!r}"] = counts

@@ -156,7 +156,7 @@ def rules_of(settings: Settings, state: State) -> dict[int, SyncRule]:
     """What linking and merging need of every configured sync, by its number in the state (inside a transaction)."""
     return {
         reads.sync_row(state, name).sync: SyncRule(
-            rank, sync.on_removal, leaves_alone=sync.on_existing == "skip"
+            rank, sync.on_removal, sync.on_existing == "skip", sync.source
         )
         for rank, (name, sync) in enumerate(settings.syncs.items())
     }

@@ -28,9 +28,9 @@ from syncd.core.undo import (
 )
 from syncd.errors import FluenzrError, UsageError
 from syncd.fluenzr import FluenzR
-from syncd.state import contacts, listed, queue, reads, runs, steps, undone
+from syncd.run import rules_of
+from syncd.state import contacts, listed, queue, runs, steps, undone
 from syncd.state.groups import Groups
-from syncd.state.links import SyncRule
 from syncd.state.store import State, hold, open_state
 from syncd.state.undone import Extent, Past
 from syncd.upload import listing
@@ -129,12 +129,7 @@ class _Undoing:
         self._started_s = clock.monotonic_s()
         with state.tx():
             run = runs.start_run(state, now_s=int(clock.now_s()), kind="undo")
-            self.rules = {
-                reads.sync_row(state, name).sync: SyncRule(
-                    rank, sync.on_removal, leaves_alone=sync.on_existing == "skip"
-                )
-                for rank, (name, sync) in enumerate(settings.syncs.items())
-            }
+            self.rules = rules_of(settings, state)
         probe = state.meta("probe") or {}
         self.session = Session(
             state, api, pool, Groups(state), clock, watch, run,

@@ -85,6 +85,7 @@ def test_the_smallest_configuration_has_the_promised_defaults(load, tmp_path):
         max_creates=Limit(share=1.0),
         max_field_changes=Limit(share=0.5),
         max_shrink=Limit(share=0.5),
+        max_bounce_rate=Limit(share=0.05),
     )
     sync = settings.syncs["customers"]
     assert (sync.name, sync.source, sync.schedule, sync.timezone) == (

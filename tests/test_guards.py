@@ -19,6 +19,7 @@ OPEN = {  # no limit that these small worlds could reach: each test closes one
     "max_creates": 1000,
     "max_field_changes": 1000,
     "max_shrink": 1000,
+    "max_bounce_rate": 1000,
 }
 HOT = {"name": "Hot", "when": "score|int > 5"}
 
@@ -326,6 +327,7 @@ WIDE = Limits(
     max_creates=Limit(count=10**6),
     max_field_changes=Limit(count=10**6),
     max_shrink=Limit(count=10**6),
+    max_bounce_rate=Limit(count=10**6),
 )
 
 
@@ -385,9 +387,74 @@ def test_removals_of_one_group_are_a_share_of_whom_the_sync_gave_it() -> None:
 
 def test_several_trips_are_all_told() -> None:
     tally = Tally(live_before=100, read=10, read_before=100, full=True, removals=90, creates=5000)
-    limits = Limits(*(Limit.parse(0) for _ in range(5)))
+    limits = Limits(*(Limit.parse(0) for _ in range(6)))
     names = [words.rpartition("(")[2] for words in judge(tally, limits)]
     assert names == ["max_shrink)", "max_removals)", "max_creates)"]
+
+
+# --- bounces ----------------------------------------------------------------------------------------------
+
+
+def bounced(house: House, count: int, *, of: int = 40) -> None:
+    """So many people of the source are in the account; of these, some have bounced. Nobody was mailed."""
+    house.account.add_group("Drip", dynamic=True)
+    house.configure(groups=["All"], guard={**OPEN, "max_bounce_rate": "5%"})
+    house.write(*people(of))
+    house.sync()
+    for number in range(count):
+        house.account.opt_out(f"p{number}@example.com", status="bounced")
+    house.sync()
+
+
+def test_a_source_with_too_many_bounces_mails_nobody_more(house: House) -> None:
+    bounced(house, 11)
+    house.configure(
+        groups=["All", {"name": "Drip", "when": "score|int > 5"}],
+        guard={**OPEN, "max_bounce_rate": "5%"},
+    )
+    house.write(*people(40), row(90, "new@example.com", score=9))
+    result = house.sync()
+    assert result.status is Status.HELD
+    assert result.trips[0] == (
+        "11 of the 40 people of the source 'people' have bounced, and 1 more would be mailed;"
+        " the limit is 10 (max_bounce_rate)"
+    )
+    assert house.mailed() == []
+    house.approve(result.run)
+    assert house.sync().status is Status.OK
+    assert house.mailed() == ["new@example.com"]
+
+
+def test_where_nobody_would_be_mailed_bounces_hold_nothing(house: House) -> None:
+    bounced(house, 11)
+    house.write(*people(40), row(90, "new@example.com"))
+    assert house.sync().status is Status.OK
+
+
+def test_a_list_with_too_many_bounces_is_told_apart_from_its_source() -> None:
+    limits = replace(WIDE, max_bounce_rate=Limit.parse("5%"))
+    tally = Tally(live_before=1000, read=1000, enrolled=3, enrolments={"Fair": 3})
+    tally.bounced = {"the source 'crm'": (40, 1000), "the group 'Fair'": (30, 100)}
+    (said,) = judge(tally, limits)
+    assert said == (
+        "30 of the 100 people of the group 'Fair' have bounced, and 3 more would be mailed;"
+        " the limit is 10 (max_bounce_rate)"
+    )
+
+
+def test_syncs_of_one_source_are_counted_together(house: House) -> None:
+    bounced(house, 11)
+    house.configure(
+        syncs={
+            "people": {"groups": ["All"]},
+            "more": {"groups": [{"name": "Drip", "when": "score|int > 5"}], "source": "people"},
+        },
+        guard={**OPEN, "max_bounce_rate": "5%"},
+    )
+    house.write(row(90, "new@example.com", score=9), *people(40))
+    results = house.sync_all()
+    assert [result.status for result in results] == [Status.OK, Status.HELD]
+    assert house.mailed() == []
 
 
 # --- approval ---------------------------------------------------------------------------------------------

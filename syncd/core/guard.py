@@ -13,6 +13,7 @@ from syncd.core.limit import Limit
 REMOVALS_FLOOR = 10
 CREATES_FLOOR = 1000
 FIELD_CHANGES_FLOOR = 100
+BOUNCED_FLOOR = 10
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class Tally:
     group_sizes: dict[str, int] = field(default_factory=dict)  # to whom the sync gave the group
     field_changes: dict[str, int] = field(default_factory=dict)
     confirmed: int = 0  # people of the sync that FluenzR is known to have
+    bounced: dict[str, tuple[int, int]] = field(default_factory=dict)  # of whom -> bounced, people
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,13 @@ class Limits:
     max_creates: Limit
     max_field_changes: Limit
     max_shrink: Limit
+    max_bounce_rate: Limit
 
 
 def judge(tally: Tally, limits: Limits) -> list[str]:
     """What each limit that is exceeded has to say, in words and numbers; empty: nothing is held."""
-    found = [*_enrolments(tally, limits), *_source(tally, limits), *_removals(tally, limits)]
-    found += [*_creates(tally, limits), *_fields(tally, limits)]
+    found = [*_enrolments(tally, limits), *_bounces(tally, limits), *_source(tally, limits)]
+    found += [*_removals(tally, limits), *_creates(tally, limits), *_fields(tally, limits)]
     if found and tally.filter_changed:
         found.append(
             "The mapping, the filter or the source of this sync changed since its last run"
@@ -78,6 +81,21 @@ def _enrolments(tally: Tally, limits: Limits) -> list[str]:
     return [
         f"{tally.enrolled:,} people would join {groups} and be mailed; the limit is {limit:,} (max_enrolments)"
     ]
+
+
+def _bounces(tally: Tally, limits: Limits) -> list[str]:
+    """Whoever sends to many addresses that do not exist is soon not delivered anywhere."""
+    if not tally.enrolled:
+        return []
+    found = []
+    for whom, (bounced, people) in tally.bounced.items():
+        limit = allowed(limits.max_bounce_rate, people, floor=BOUNCED_FLOOR)
+        if bounced > limit:
+            found.append(
+                f"{bounced:,} of the {people:,} people of {whom} have bounced, and {tally.enrolled:,} more would be mailed;"
+                f" the limit is {limit:,} (max_bounce_rate)"
+            )
+    return found
 
 
 def shrunk(tally: Tally, limits: Limits) -> str:

@@ -57,6 +57,8 @@ def status_json(sync: SyncNow, *, next_s: float | None, now_s: float, schedule: 
             "approved": sync.approved,
             "quarantined": sync.stuck,
             "deletes_waiting": sync.deletes_waiting,
+            "bounced": sync.bounced,
+            "unsubscribed": sync.unsubscribed,
             "counts": {k: v for k, v in last.counts.items() if k != "error"} if last else {},
             "error": last.error if last else None,
         }
@@ -78,6 +80,10 @@ def status_words(
         say(f"  next run   {_next(next_s, schedule, now_s=now_s)}")
         if sync.completed_s is not None:
             say(f"  data       as of {_when(sync.completed_s, now_s=now_s)}")
+        if sync.bounced or sync.unsubscribed:
+            say(
+                f"  mailing    {people(sync.bounced)} have bounced, {sync.unsubscribed:,} unsubscribed"
+            )
         for line in _waiting(sync):
             say(f"  {line}")
 

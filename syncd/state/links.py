@@ -23,14 +23,15 @@ UNCONFIGURED_RANK = 1_000_000  # a sync that left the configuration comes after 
 
 @dataclass(frozen=True, slots=True)
 class SyncRule:
-    """What linking and merging need to know of a sync. rank: position in the configuration."""
+    """What linking and merging need to know of a sync. rank: position in the configuration. source: its name."""
 
     rank: int
     policy: str
     leaves_alone: bool
+    source: str
 
 
-GONE_SYNC = SyncRule(UNCONFIGURED_RANK, "keep", leaves_alone=False)
+GONE_SYNC = SyncRule(UNCONFIGURED_RANK, "keep", leaves_alone=False, source="")
 
 
 @dataclass(slots=True)

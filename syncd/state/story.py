@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import orjson
 
 from syncd.errors import UsageError
+from syncd.state import feedback
 from syncd.state.store import address_key, explained, open_for_reading, record_key
 from syncd.state.undone import PutBack, put_back
 
@@ -54,6 +55,8 @@ class SyncNow:
     trips: list[str]
     stuck: int
     deletes_waiting: int
+    bounced: int = 0
+    unsubscribed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,7 @@ def sync_now(db: sqlite3.Connection, name: str) -> SyncNow:
         "SELECT count(*) FROM contact WHERE todo=1 AND want IS NULL AND policy='delete' AND sync IS ?",
         (number,),
     ).fetchone()
+    heard = {} if number is None else feedback.of_sync(db, number)
     return SyncNow(
         name=name,
         last=next(iter(_parts(db, "WHERE p.sync=? ORDER BY p.run DESC LIMIT 1", name)), None),
@@ -203,6 +207,8 @@ def sync_now(db: sqlite3.Connection, name: str) -> SyncNow:
         ],
         stuck=0 if number is None else stuck[0],
         deletes_waiting=0 if number is None else deletes[0],
+        bounced=heard.get("bounced", 0),
+        unsubscribed=heard.get("unsubscribed", 0),
     )
 
 

@@ -9,7 +9,12 @@ from syncd.core.guard import Limits, Tally, allowed, judge
 from syncd.core.limit import Limit
 
 DEFAULTS = Limits(
-    Limit(100), Limit(share=0.1), Limit(share=1.0), Limit(share=0.5), Limit(share=0.5)
+    Limit(100),
+    Limit(share=0.1),
+    Limit(share=1.0),
+    Limit(share=0.5),
+    Limit(share=0.5),
+    Limit(share=0.05),
 )
 CALM = Tally(live_before=5000, read=5000, read_before=5000, full=True, confirmed=5000)
 
