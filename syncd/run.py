@@ -1,7 +1,8 @@
 """One run: read -> map -> diff -> guard -> upload -> record. The only place where everything meets.
 
     lock, list the groups, read what is in flight, read FluenzR's opt-outs
-    per sync: read the source, apply its opt-outs, promote the read unless a guard holds it
+    per sync: read the source, note its opt-outs, promote the read unless a guard holds it
+    take whoever opted out in a source out of every group and campaign
     upload what is wanted and not there; read what is in doubt; close the books
 
 Every commit point is in `state`; a run that is killed anywhere goes on with the next one.
@@ -37,7 +38,7 @@ from syncd.upload import listing
 from syncd.upload.pool import Pool
 from syncd.upload.recover import recover
 from syncd.upload.refresh import note_account_listed, refresh_account
-from syncd.upload.rounds import upload
+from syncd.upload.rounds import opt_out, upload
 from syncd.upload.session import Session
 from syncd.watch import Watch
 
@@ -209,6 +210,7 @@ class _Run:
             self._prepare()
             for part in self.parts:
                 self._step(part, self._ground())
+            opt_out(self.session, self.rules)
             if self.order.sealed:
                 self._meet_pending()
             self.session.may_delete = self._may_delete()

@@ -1,9 +1,10 @@
 """Who is not wanted: filtered out, opted out in the source, unreadable."""
 
 import pytest
-from house import House, house_fixture, loaded, row, two_syncs  # noqa: F401 - a fixture
+from house import House, house_fixture, ids, loaded, row, two_syncs  # noqa: F401 - a fixture
 
 from syncd.core.result import Status
+from syncd.sandbox.faults import Status as Broken
 
 ANN, BOB, CAT = "ann@example.com", "bob@example.com", "cat@example.com"
 
@@ -122,3 +123,45 @@ def test_unreadable_record_that_left_a_held_source_is_not_quarantined(house: Hou
     house.write(row(1, ANN))
     result = house.sync()
     assert (result.status, result.records_quarantined, result.held) == (Status.HELD, 0, 1)
+
+
+# --- they come first ----------------------------------------------------------------------------------------------
+
+
+def test_opt_outs_of_the_source_come_before_anything_that_is_sent(house: House) -> None:
+    loaded(house, row(1, ANN), row(2, BOB), opted_out="out")
+    writes = len(house.writes())
+    house.write(row(1, ANN, out="yes"), row(2, BOB, first="Bob"), row(3, CAT))
+    assert house.sync().status is Status.OK
+    methods = [method for method, _ in house.writes()[writes:]]
+    assert methods[0] == "DELETE"
+    assert "DELETE" not in methods[methods.index("POST") :]
+
+
+def test_opt_outs_do_not_wait_for_a_group_that_cannot_be_made(house: House) -> None:
+    loaded(house, row(1, ANN), row(2, BOB), opted_out="out")
+    house.configure(groups=["Newsletter", "More"], opted_out="out")
+    house.fault(Broken(status=503, applied=False), "POST", "/groups")
+    house.write(row(1, ANN, out="yes"), row(2, BOB), row(3, CAT))
+    assert house.sync().status is Status.FAILED
+    assert (house.account.groups_of(ANN), house.everybody()) == (set(), {ANN, BOB})
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_opt_outs_do_not_wait_for_a_run_of_everybody(house: House, held: bool) -> None:
+    loaded(house, row(1, ANN), row(2, BOB), opted_out="out")
+    limit = {"max_enrolments": 0 if held else 9}
+    house.configure(groups=["Newsletter"], opted_out="out", guard=limit)
+    house.write(row(1, ANN, out="yes"), row(2, BOB), row(3, CAT))
+    assert house.sync(email=CAT).status is (Status.HELD if held else Status.OK)
+    assert house.account.groups_of(ANN) == set()
+
+
+def test_opt_out_at_an_address_that_somebody_else_is_to_get(house: House) -> None:
+    """Nothing is done there until the other contact can be read; but an opt-out is."""
+    house.account.add_contact(BOB)
+    loaded(house, row(1, ANN), row(2, BOB), opted_out="out")
+    house.fault(Broken(status=503, applied=False), "GET", f"/contacts/{ids(house)[BOB]}")
+    house.write(row(1, ANN, out="yes"), row(2, ANN))
+    house.sync()
+    assert house.account.groups_of(ANN) == set()

@@ -312,7 +312,13 @@ def new_contact(state: State, email: str) -> int:
 TOUCHED = """
 SELECT c.cid, c.email, c.state, c.origin, c.policy, c.want, c.sent, c.inflight, r.sync, r.key, r.live, r.data, r.skip,
   EXISTS(SELECT 1 FROM never n WHERE n.what='-' AND (n.k=ekey(c.email) OR n.k=rkey(r.sync,r.key))) AS out
-FROM (SELECT * FROM contact WHERE touch=1 AND cid>? ORDER BY cid LIMIT ?) c LEFT JOIN record r ON r.cid=c.cid ORDER BY c.cid
+FROM (SELECT * FROM contact WHERE touch=1 AND cid>? {only} ORDER BY cid LIMIT ?) c LEFT JOIN record r ON r.cid=c.cid ORDER BY c.cid
+"""
+
+# ... of whom a source says that they opted out: by their address, or by a record of theirs.
+OPTED_OUT = """
+AND (EXISTS(SELECT 1 FROM never WHERE what='-' AND k=ekey(contact.email))
+  OR EXISTS(SELECT 1 FROM record o JOIN never n ON n.k=rkey(o.sync,o.key) WHERE o.cid=contact.cid AND n.what='-'))
 """
 
 TOUCHED_BEFORE = """
@@ -320,11 +326,16 @@ CREATE TABLE IF NOT EXISTS scratch.touched(cid INTEGER PRIMARY KEY, want TEXT, p
 """
 
 
-def merge_touched(state: State, rules: Mapping[int, SyncRule], groups: Groups) -> None:
-    """Merge every touched contact; what it wanted before is kept in `scratch.touched` for the guards."""
+def merge_touched(
+    state: State, rules: Mapping[int, SyncRule], groups: Groups, *, only_opted_out: bool = False
+) -> None:
+    """Merge every touched contact; what it wanted before is kept in `scratch.touched` for the guards.
+
+    only_opted_out: only those whom a source has opted out.
+    """
     state.db.execute(TOUCHED_BEFORE)
-    last = 0
-    while rows := state.rows(TOUCHED, last, CHUNK_ROWS):
+    query, last = TOUCHED.format(only=OPTED_OUT if only_opted_out else ""), 0
+    while rows := state.rows(query, last, CHUNK_ROWS):
         last = rows[-1]["cid"]
         exempt = undone.of_contacts(state, {row["cid"]: None for row in rows})
         for linked in _by_contact(rows):

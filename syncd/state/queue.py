@@ -31,6 +31,7 @@ ANYBODY = Filter("c.state IN ('ok','new')")
 ABSENT = Filter("c.state='new'")
 PRESENT = Filter("c.state='ok'")
 IDENTIFIED = Filter("c.state='ok' AND c.rid IS NOT NULL")
+LEAVING = Filter(f"c.want='{Payload(out=True).dump()}'")  # opted out in a source
 MOVING = Filter("c.state='ok' AND c.rid IS NOT NULL AND c.move_to IS NOT NULL")
 
 

@@ -145,9 +145,10 @@ def _ready(session: Session, cid: int) -> Generator[Request, Any, tuple[Person, 
     if person is None:
         return None
     todo = work(person, session.groups.kinds)
-    if queue.contested(session.state, person) or (todo.delete and not session.may_delete):
+    if not (todo.by_id or todo.look_up) or (todo.delete and not session.may_delete):
         return None
-    if not (todo.by_id or todo.look_up):
+    # Whoever opted out leaves the groups, whoever else may come to this address.
+    if not (todo.leave_all or todo.look_up) and queue.contested(session.state, person):
         return None
     risky = todo.delete or todo.leave_all or todo.look_up or session.mails(todo.join)
     fresh = queue.read_in(session.state, cid) == session.run
@@ -155,9 +156,11 @@ def _ready(session: Session, cid: int) -> Generator[Request, Any, tuple[Person, 
         if not (yield from verify(session, cid)):
             return None
         person = session.person(cid)
-        if person is None or person.state != "ok" or queue.is_touched(session.state, cid):
+        if person is None or person.state != "ok":
             return None
         todo = work(person, session.groups.kinds)
+        if queue.is_touched(session.state, cid) and not todo.leave_all:
+            return None
     return (person, todo) if todo.by_id and person.rid is not None else None
 
 

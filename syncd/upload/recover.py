@@ -29,11 +29,15 @@ MANY = 20  # so many lost rows of one kind are first looked up in the newest-fir
 NEWEST_PAGES_MAX = 60  # two lost batches and some; the rest is read one by one
 
 
-def recover(session: Session) -> None:
-    """Read everything that is in flight. What cannot be read stays in flight, and is left alone until the next run."""
+def recover(session: Session) -> bool:
+    """Read everything that is in flight; whether the doubt about anybody ended.
+
+    What cannot be read stays in flight, and is left alone until the next run.
+    """
+    before = queue.in_flight(session.state)
     for _ in range(PASSES_MAX):
         if not queue.in_flight(session.state):
-            return
+            break
         log.warning(CONTACTS_DOUBTED, contacts=len(queue.in_flight(session.state)))
         wait_until_settled(session, queue.last_unsettled(session.state))
         for kind in ("create", "update"):
@@ -41,6 +45,7 @@ def recover(session: Session) -> None:
         cids = queue.in_flight(session.state)
         session.watch.phase("", "check", len(cids))
         session.pool.drive(_each(session, cids))
+    return bool(set(before).difference(queue.in_flight(session.state)))
 
 
 def _each(session: Session, cids: list[int]) -> Iterator[Job]:
