@@ -55,6 +55,11 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, str]], list[str]]] = {
         [*people(3, first="Slipped"), *people(5, start=3)],
         ["3 of 8 people would get another value in 'firstName'; the limit is 2 (max_field_changes)"],
     ),
+    "addresses": (  # another column became the address: everybody would be somebody else
+        {"max_field_changes": 2},
+        [*(row(n, f"q{n}@example.com", first=f"F{n}") for n in range(3)), *people(5, start=3)],
+        ["3 of 8 people would get another value in 'email'; the limit is 2 (max_field_changes)"],
+    ),
     "shrink": (
         {"max_shrink": 2},
         people(5),

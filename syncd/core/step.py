@@ -130,4 +130,4 @@ def count(tally: Tally, change: Change, todo: Work, *, known: bool) -> None:
     if todo.delete or todo.removal:
         tally.removals += 1
     if known:
-        count_into(tally.field_changes, tuple(name for name in change.fields if name != "email"))
+        count_into(tally.field_changes, change.fields)
