@@ -6,7 +6,7 @@ from house import House, house_fixture, ids, loaded, row, two_syncs  # noqa: F40
 from syncd.core.result import Status
 from syncd.sandbox.faults import Status as Broken
 
-ANN, BOB, CAT = "ann@example.com", "bob@example.com", "cat@example.com"
+ANN, BOB, CAT, DAN = (f"{name}@example.com" for name in ("ann", "bob", "cat", "dan"))
 
 
 def test_filter_removes_like_a_deletion(house: House) -> None:
@@ -123,6 +123,20 @@ def test_unreadable_record_that_left_a_held_source_is_not_quarantined(house: Hou
     house.write(row(1, ANN))
     result = house.sync()
     assert (result.status, result.records_quarantined, result.held) == (Status.HELD, 0, 1)
+
+
+def test_unreadable_opt_out_of_one_sync_is_no_consent_for_another(house: House) -> None:
+    """Also where the record that cannot be read is a new one, and nobody's yet."""
+    house.account.add_group("Newsletter", dynamic=True)
+    crm = {"groups": ["Customers"], "opted_out": "out"}
+    house.configure(syncs={"crm": crm, "shop": {"groups": ["Newsletter"]}})
+    house.write(row(1, ANN, out="perhaps"), row(2, CAT, out="perhaps"), source="crm")
+    house.write(row(1, ANN), row(2, BOB), row(3, CAT), source="shop")
+    house.sync_all()
+    assert (house.everybody(), house.mailed()) == ({BOB}, [BOB])
+    house.write(row(1, ANN, out="no"), row(3, DAN), source="crm")  # read at last; or gone
+    house.sync_all()
+    assert (house.everybody(), sorted(house.mailed())) == ({ANN, BOB, CAT, DAN}, [ANN, BOB, CAT])
 
 
 # --- they come first ----------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from syncd.core.expression import (
     is_true,
 )
 from syncd.core.fingerprint import compile_fingerprint
-from syncd.core.model import Outcome, Skipped, SkipReason, Wanted
+from syncd.core.model import OPT_OUT_UNREAD, Outcome, Skipped, SkipReason, Wanted
 from syncd.core.transform import (
     Scalar,
     TransformError,
@@ -183,7 +183,7 @@ class Mapping:
             out = not is_empty(value) and to_boolean(value)
         except (ExpressionError, TransformError) as error:
             # An opt-out that cannot be read must never count as consent.
-            return Skipped(SkipReason.BLOCKED, f"opted_out: {error}", email)
+            return Skipped(SkipReason.BLOCKED, f"{OPT_OUT_UNREAD}{error}", email)
         return Skipped(SkipReason.OPTED_OUT, "opted out in the source", email) if out else None
 
     def _use(self, place: str, reader: Reader) -> Read:

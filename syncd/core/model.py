@@ -16,6 +16,10 @@ class SkipReason(StrEnum):
     )
 
 
+# How the detail of a BLOCKED record begins that may be an opt-out: until it can be read, it counts as no consent of anybody at its address.
+OPT_OUT_UNREAD = "opted_out: "
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A record after mapping. Field values are str, int, float, bool or None (None: to be cleared).

@@ -60,7 +60,7 @@ def load(text: str | None) -> Payload | None:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A row of `contact` with what the ledger says of it. blocked: a linked record cannot be read just now."""
+    """A row of `contact` with what the ledger says of it. blocked: a record cannot be read just now that is linked, or that may be an opt-out of this address."""
 
     cid: int
     email: str

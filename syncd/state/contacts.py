@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from syncd.core.model import OPTED_OUT_STATUSES, GroupKind
+from syncd.core.model import OPT_OUT_UNREAD, OPTED_OUT_STATUSES, GroupKind
 from syncd.core.person import EMPTY, Payload, Person, load, work
 from syncd.core.seen import Claim, Shown, is_just_made, is_ours, ours_of
 from syncd.state import ledger
@@ -26,8 +26,10 @@ BACKOFF_S_MAX = 24 * 3600
 
 NOTHING_KNOWN: frozenset[str] = frozenset()
 
-PERSON = """
-SELECT c.*, EXISTS(SELECT 1 FROM record r WHERE r.cid=c.cid AND r.skip='blocked') AS blocked FROM contact c
+# blocked: a linked record cannot be read; or one that never could be, at this address, may be an opt-out.
+PERSON = f"""
+SELECT c.*, EXISTS(SELECT 1 FROM record r WHERE r.cid=c.cid AND r.skip='blocked') OR EXISTS(SELECT 1 FROM record r
+  WHERE r.email=c.email AND r.cid IS NULL AND r.skip='blocked' AND r.note LIKE '{OPT_OUT_UNREAD}%') AS blocked FROM contact c
 """
 
 

@@ -103,6 +103,11 @@ def _carry_over_merges(state: State, sync: SyncRow) -> None:
 def promote(state: State, sync: SyncRow) -> Promoted:
     """Make the staged records the known ones."""
     done = Promoted(live_before=_live(state, sync))
+    # Somebody at such an address may have waited for a record that could not be read.
+    state.write(
+        "UPDATE contact SET touch=1 WHERE email IN (SELECT email FROM record WHERE cid IS NULL AND skip='blocked'"
+        " AND rowno IN (SELECT rowno FROM scratch.stage UNION ALL SELECT rowno FROM scratch.gone))"
+    )
     _keep_unread_parts(state)
     done.same = _promote_changed(state)
     _promote_new(state, sync)
