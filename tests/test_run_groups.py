@@ -5,7 +5,7 @@ from house import House, first_names, house_fixture, loaded, people, row  # noqa
 
 from syncd.core.result import Status
 
-ANN, BOB, CAT = "ann@example.com", "bob@example.com", "cat@example.com"
+ANN, BOB, CAT, DAN = (f"{name}@example.com" for name in ("ann", "bob", "cat", "dan"))
 
 
 def test_conditional_static_group_follows_the_source(house: House) -> None:
@@ -132,6 +132,35 @@ def test_group_that_left_the_configuration_is_left(house: House) -> None:
     house.configure(groups=["A"])
     assert house.sync().ungrouped == 2
     assert (house.members("A"), house.members("B")) == ({ANN, BOB}, {CAT})
+
+
+def test_status_that_nobody_knows_is_not_mailed(house: House) -> None:
+    house.account.add_group("Newsletter", dynamic=True)
+    for email, status in ((ANN, "complained"), (BOB, "Unsubscribed"), (CAT, "Active")):
+        house.account.add_contact(email)
+        house.account.contact_by_email(email).status = status  # type: ignore[union-attr]
+    house.configure(groups=["Newsletter", "Customers"])
+    house.write(row(1, ANN), row(2, BOB), row(3, CAT))
+    house.sync()
+    assert (house.members("Newsletter"), house.members("Customers")) == ({CAT}, {ANN, CAT})
+
+
+def test_who_replied_once_is_never_enrolled_whatever_becomes_of_the_contact(house: House) -> None:
+    """Deleted by the sync and back; at another address, because somebody else came to hers; active again by hand."""
+    before = (row(1, ANN), row(2, BOB), row(3, CAT), row(4, DAN))
+    loaded(house, *before, groups=["Customers"], on_removal="delete")
+    for email in (ANN, BOB, CAT):
+        house.account.opt_out(email, status="replied")
+    house.later(days=2)  # so that the account is read whole
+    house.write(row(2, "new@example.com"), row(7, BOB), row(3, CAT), row(4, DAN))
+    house.sync()
+    assert house.everybody() == {BOB, CAT, DAN, "new@example.com"}
+    house.account.opt_out(CAT, status="active")
+    house.configure(groups=["Customers", "Newsletter"], on_removal="delete")
+    house.write(*before[2:], row(2, "new@example.com"), row(8, ANN))
+    house.sync()
+    assert house.members("Customers") == {ANN, CAT, DAN, "new@example.com"}
+    assert house.members("Newsletter") == {DAN}
 
 
 def test_people_who_replied_are_updated_and_not_enrolled(house: House) -> None:

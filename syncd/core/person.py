@@ -15,7 +15,13 @@ from syncd.core.model import OPTED_OUT_STATUSES, GroupKind
 # what of the ledger forbids: to create; to be added to any group; to be added to a dynamic group
 NO_CREATE = frozenset({"!", "x", "#", "?"})
 NO_GROUP = frozenset({"!", "#", "?"})
-NO_ENROL = frozenset({"*", "x"})
+NO_ENROL = frozenset({"*", "x", "~"})
+
+# status -> what the ledger keeps of it for ever; who replied is in a conversation, so that no sequence begins anew
+LATCHES = {**dict.fromkeys(OPTED_OUT_STATUSES, "!"), "replied": "~"}
+MAILED = frozenset(
+    {None, "", "active"}
+)  # statuses that are not known to forbid mail; None, empty: FluenzR shows none
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ def load(text: str | None) -> Payload | None:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A row of `contact` with what the ledger says of it. blocked: a record cannot be read just now that is linked, or that may be an opt-out of this address."""
+    """A row of `contact` with what the ledger says of it. blocked: a linked record, or one that may be an opt-out, cannot be read."""
 
     cid: int
     email: str
@@ -87,9 +93,8 @@ class Person:
             return False
         if kind is GroupKind.STATIC:
             return True
-        # replied: a conversation is going on; the sequence does not start again.
         barred = self.never & NO_ENROL or f"g{gid}" in self.never
-        return not (barred or self.status == "replied" or self.blocked)
+        return not (barred or self.status not in MAILED or self.blocked)
 
 
 @dataclass(frozen=True, slots=True)

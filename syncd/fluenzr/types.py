@@ -48,7 +48,7 @@ class Stage:
 class Contact:
     """A contact as FluenzR shows it.
 
-    email: in FluenzR's spelling. status: empty where none is shown; unknown ones are kept. fields:
+    email: in FluenzR's spelling. status: in lower case; empty where none is shown, unknown ones are kept. fields:
     those of FIELDS that are shown. group_ids, tags: None where they are not shown: not known.
     created_ms, updated_ms: epoch milliseconds by FluenzR's clock. stage: of the pipeline, where it
     has one.
@@ -124,7 +124,7 @@ def contact(item: Any) -> Contact:
     return Contact(
         text(item, "id", "contact"),
         text(item, "email", "contact"),
-        status if isinstance(status, str) else "",
+        status.strip().lower() if isinstance(status, str) else "",
         {name: item[name] for name in FIELDS if name in item},
         custom_fields,
         _names(get("groups"), "id"),

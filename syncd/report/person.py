@@ -19,6 +19,7 @@ NEVER = {
     "-": "a source said that the person opted out",
     "x": "was deleted by hand in FluenzR: is not created again until `syncd release`",
     "?": "was missing when a lost state was rebuilt: is not created until `syncd release`",
+    "~": "replied: joins no dynamic group any more, so that no sequence begins anew",
     "*": "joins no dynamic group: was known before the state was rebuilt",
 }
 PARTS = {"f": "fields", "c": "custom_fields", "g": "groups", "t": "tags"}

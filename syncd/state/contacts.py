@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from syncd.core.model import OPT_OUT_UNREAD, OPTED_OUT_STATUSES, GroupKind
+from syncd.core.model import OPT_OUT_UNREAD, GroupKind
 from syncd.core.person import EMPTY, Payload, Person, load, work
 from syncd.core.seen import Claim, Shown, is_just_made, is_ours, ours_of
 from syncd.state import ledger
@@ -187,9 +187,9 @@ def absorb(state: State, cid: int, shown: Shown, *, run: int) -> None:
     claim = claim_of(row)
     if _was_replaced(claim, shown):
         ledger.bar_address(state, row["email"], "x")
-    if shown.status in OPTED_OUT_STATUSES:
-        # It opted out as the contact of this row, wherever it is now.
-        ledger.bar_address(state, row["email"], "!")
+    ledger.latch(
+        state, row["email"], shown.status
+    )  # as the contact of this row, wherever it is now
     other = state.one(
         "SELECT cid,inflight,email,state FROM contact WHERE rid=? AND cid<>?", shown.rid, cid
     )
@@ -240,8 +240,7 @@ def _absorb_into(state: State, cid: int, other: sqlite3.Row, shown: Shown, *, ru
     if other["inflight"] is None:
         absorb(state, other["cid"], shown, run=run)  # a fresh read of that row as well
         return
-    if shown.status in OPTED_OUT_STATUSES:
-        ledger.bar_address(state, other["email"], "!")
+    ledger.latch(state, other["email"], shown.status)
     set_email(state, other["cid"], shown.email)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from syncd.core.event import Deleted, Meaning, OptedOut, Replied, Shown, meanings, parse
+from syncd.core.event import REPLIED, Deleted, Meaning, OptedOut, Replied, Shown, meanings, parse
 from syncd.state import erase, inbox, ledger
 from syncd.state.inbox import Waiting
 
@@ -65,12 +65,9 @@ def _apply(state: "State", letter: Waiting, counts: Counter[str]) -> bool:
 def _take(state: "State", meaning: Meaning) -> None:
     match meaning:
         case OptedOut(contact_id, email, status):
-            ledger.note_opted_out(state, email, contact_id, status)
+            ledger.note_status(state, email, contact_id, status)
         case Replied(contact_id, email):
-            state.write(
-                "UPDATE contact SET status='replied' WHERE (rid=? OR email=?) AND status='active'",
-                contact_id, email,
-            )  # fmt: skip
+            ledger.note_status(state, email, contact_id, REPLIED)
         case Shown(contact_id, email):
             # Renamed by hand; or somebody stands where ours was deleted, or where ours is still to be made.
             state.write(TO_READ + "rid=? AND email<>?", contact_id, email)

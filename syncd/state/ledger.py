@@ -1,11 +1,13 @@
 """The never-ledger: what must not happen (again) to an address or a record. Rows are only ever added, but by `release`.
 
 `!` opted out, bounced or blocked; `-` the source said so; `x` deleted by hand; `#` forgotten; `?` absent when the state was rebuilt;
-`*` no dynamic group ever; `g<gid>` enrolled there. sure=0: a request that may have enrolled is in flight.
+`*` no dynamic group ever; `~` replied: the same; `g<gid>` enrolled there. sure=0: a request that may have enrolled is in flight.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
+
+from syncd.core.person import LATCHES
 
 if TYPE_CHECKING:
     from syncd.state.store import State
@@ -29,15 +31,22 @@ def bar_record(state: "State", sync: int, key: str, what: str) -> bool:
     )
 
 
-def note_opted_out(state: "State", email: str | None, rid: str | None, status: str) -> None:
-    """FluenzR shows an opted-out contact: known for ever, wanted or not. email, rid: as far as they are told."""
+def latch(state: "State", email: str, status: str) -> None:
+    """FluenzR shows this status at the address: what stays of it for ever."""
+    if status in LATCHES:
+        bar_address(state, email, LATCHES[status])
+
+
+def note_status(state: "State", email: str | None, rid: str | None, status: str) -> None:
+    """FluenzR tells of somebody who opted out or replied: known for ever, wanted or not. email, rid: as far as they are told."""
     if email is not None:
-        bar_address(state, email, "!")
+        latch(state, email, status)
     for cid, old in state.rows("SELECT cid,email FROM contact WHERE rid=? OR email=?", rid, email):
-        bar_address(state, old, "!")
-        state.write(
-            "UPDATE contact SET status=? WHERE cid=? AND status IS NOT ?", status, cid, status
-        )
+        latch(state, old, status)
+        state.write(  # who opted out and replied has opted out
+            "UPDATE contact SET status=?1 WHERE cid=?2 AND status IS NOT ?1 AND (?1<>'replied' OR coalesce(status,'active')='active')",
+            status, cid,
+        )  # fmt: skip
 
 
 def copy(state: "State", source: str | None, target: str | None) -> None:

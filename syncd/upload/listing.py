@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from syncd.core.model import OPTED_OUT_STATUSES
+from syncd.core.person import LATCHES
 from syncd.core.recency import SKIM_PAGES_MAX, Distrust
 from syncd.errors import Refused, Unanswered
 from syncd.fluenzr.types import Contact, Page
@@ -55,7 +56,7 @@ def _skim(session: Session, reading: Reading) -> Job:
             return
         except Unanswered:
             return
-        _take_opted_out(session, page)
+        _latch(session, page)
         session.watch.advance(1, detail=f"page {number}")
         if not reading.wants_next(page):
             return
@@ -66,7 +67,7 @@ def _read_whole(session: Session, reading: Reading) -> None:
     reading.begin_pass()
 
     def take(page: Page) -> None:
-        _take_opted_out(session, page)
+        _latch(session, page)
         reading.take(page)
 
     _pages(session, take, status=reading.status)
@@ -83,7 +84,7 @@ def _try_newest(session: Session, reading: Reading) -> Job:
         return
     except Unanswered:
         return  # proves nothing either way
-    _take_opted_out(session, page)
+    _latch(session, page)
     reading.take_trial(page)
 
 
@@ -100,7 +101,7 @@ def list_account(session: Session) -> int:
     def take(page: Page) -> None:
         nonlocal count
         count += len(page.items)
-        _take_opted_out(session, page)
+        _latch(session, page)
         audit.take(page)
         with session.state.tx(scratch_only=True):
             for contact in page.items:
@@ -161,13 +162,14 @@ def _may_go_on(rids: dict[int, frozenset[str]], number: int, total: int | None, 
     return total is None or len(rids[number]) >= full
 
 
-def _take_opted_out(session: Session, page: Page) -> None:
-    opted = [contact for contact in page.items if contact.status in OPTED_OUT_STATUSES]
-    if not opted:
+def _latch(session: Session, page: Page) -> None:
+    """Whoever opted out or replied is known for ever, wanted or not."""
+    found = [contact for contact in page.items if contact.status in LATCHES]
+    if not found:
         return
     with session.state.tx():
-        for contact in opted:
-            ledger.note_opted_out(
+        for contact in found:
+            ledger.note_status(
                 session.state, contact.email.strip().lower(), contact.id, contact.status
             )
 
