@@ -20,9 +20,17 @@ from pydantic import field_validator
 
 from syncd.connector import Abilities, Context, Options, Record, Request, SourceField
 from syncd.errors import SourceError
-from syncd.files import File, Files, TextFile, TextOptions, examples, key_column, same_columns
+from syncd.files import (
+    CSV_VALUE_CHARS_MAX,
+    File,
+    Files,
+    TextFile,
+    TextOptions,
+    examples,
+    key_column,
+    same_columns,
+)
 
-FIELD_CHARS_MAX = 128 * 1024  # the csv module's own limit: longer is a quote that was never closed
 SAMPLE_ROWS = 50  # rows that decide on the delimiter and give the examples
 DELIMITERS = (",", ";", "\t", "|")
 
@@ -96,7 +104,7 @@ class _Table:
         self._delimiter = options.delimiter
         if self._delimiter == "auto":
             self._delimiter = _delimiter(text.sample(), self.name)
-        csv.field_size_limit(FIELD_CHARS_MAX)
+        csv.field_size_limit(CSV_VALUE_CHARS_MAX)
         self._reader = csv.reader(text.lines(), delimiter=self._delimiter, strict=True)
         self._line = 0  # the last line of the last whole row
         self.header = self._read_header()
@@ -171,7 +179,7 @@ class _Table:
         opened, seen = self._last_opening(), self._reader.line_num
         hint = 'A quote inside a quoted value is written twice: ""'
         if str(error).startswith("field larger"):
-            what = f"the field that begins here is longer than {FIELD_CHARS_MAX} characters"
+            what = f"the field that begins here is longer than {CSV_VALUE_CHARS_MAX} characters"
             hint = "Usually a quote in this line is never closed; else leave this column out"
         elif str(error).startswith("unexpected end"):
             what = "the quoted field that opens here is never closed"

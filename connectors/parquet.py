@@ -15,7 +15,6 @@ from typing import IO, Any, ClassVar
 from uuid import UUID
 
 import pyarrow
-import pyarrow.compute
 from pyarrow import parquet, types
 
 from syncd.connector import Abilities, Context, Options, Record, Request, SourceField
@@ -210,8 +209,7 @@ def _pythonic(array: Any) -> tuple[list[Any], Callable[[Any], Any] | None]:
     if types.is_float64(wanted):
         return array.to_pylist(), _float
     if types.is_string(wanted) or types.is_large_string(wanted):
-        holds_nul = pyarrow.compute.any(pyarrow.compute.match_substring(array, "\0")).as_py()
-        return array.to_pylist(), _text if holds_nul else None
+        return array.to_pylist(), None
     return array.to_pylist(), _plain
 
 
@@ -239,10 +237,8 @@ def _readable(kind: Any) -> Any:
 def _plain(value: Any) -> Any:  # noqa: C901  one branch for each kind of value
     """A value as JSON can carry it, without loss. Raises ValueError for what cannot be."""
     match value:
-        case None | bool():
+        case None | bool() | str():
             return value
-        case str():
-            return _text(value)
         case int():
             return value if -INT_MAX < value < INT_MAX else str(value)
         case float():
@@ -271,12 +267,6 @@ def _name(value: Any) -> str:
     if isinstance(plain, str | int):
         return str(plain)
     raise ValueError("It holds a map whose keys are neither text nor whole numbers")
-
-
-def _text(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("It holds a NUL character")
-    return value
 
 
 def _float(value: float) -> float | None:

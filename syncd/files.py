@@ -33,6 +33,8 @@ FILES_MAX = 10_000  # more files than this is a pattern that took in the wrong f
 LINE_CHARS_MAX = (
     16 * 1024 * 1024
 )  # the longest line held in memory; longer is not a text file of people
+# A note of a megabyte is no mistake. The csv module has one limit for the whole process, so there is one here too.
+CSV_VALUE_CHARS_MAX = 32 * 1024 * 1024
 EXAMPLE_CHARS_MAX = 60  # an example is shown in a table cell
 CHUNK_BYTES = (
     64 * 1024

@@ -6,43 +6,13 @@ from typing import Any
 import pytest
 from doubles.hubspot import TOKEN, HubSpot
 from doubles.server import Asked, Told
+from hostile import ADDRESSES, HARMLESS
 from house import House, house_fixture
 
 from syncd.core.result import Status
 
 __all__ = ["house_fixture"]
 
-HARMLESS = {  # what a name may hold, and reaches FluenzR as it is
-    "NUL": "An\x00n",
-    "emoji": "\U0001f469\u200d\U0001f52c Zo\u00eb",
-    "formula": "=cmd|'/c calc'!A1",
-    "another formula": "+41 44 000 00 01",
-    "right to left": "\u202egnp.exe\u202c \u05d0\u200f",
-    "line breaks": "a\r\nBcc: b@example.com\tc",
-    "line separators": "a\u0085b\u2028c",
-    "markup": "<script>alert(1)</script>",
-    "a template": "{{firstName}} {% raw %} ${7*7}",
-    "a mark of order": "\ufeffAnn",
-    "a terminal's colours": "\x1b[31mAnn\x07",
-    "quotes": "'; DROP TABLE contact; --\"",
-    "a megabyte": "n\u00f6te " * 170_000,
-}
-ADDRESSES = {  # as the CRM has it -> who may be written to
-    "two@example.com; three@example.com": None,
-    "four@example.com,five@example.com": None,
-    "six@example.com seven@example.com": None,
-    "Eight <eight@example.com>": None,
-    "nine@example.com\nBcc: ten@example.com": None,
-    "el\x00even@example.com": None,
-    "\u202etwelve@example.com": None,
-    "thirteen@@example.com": None,
-    "mailto:fourteen@example.com": None,
-    "\U0001f600": None,
-    "": None,
-    "Fifteen@EXAMPLE.COM": "fifteen@example.com",
-    "  sixteen@example.com\t": "sixteen@example.com",
-    "=seventeen@example.com": "=seventeen@example.com",
-}
 FIELDS: dict[str, Any] = {
     "email": "email",
     "firstName": "firstname",

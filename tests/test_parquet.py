@@ -118,10 +118,8 @@ def test_times_with_a_zone_are_told_in_utc(source):
 @pytest.mark.parametrize(
     ("kind", "given", "why"),
     [
-        (pa.string(), ["fine", "A\0B"], "NUL"),
         (pa.binary(), [b"fine", b"\xff\xfe"], "binary"),
         (pa.binary(), [b"fine", b"\x01"], "binary"),
-        (pa.list_(pa.string()), [[], ["A\0B"]], "NUL"),
         (pa.map_(pa.float64(), pa.int32()), [[], [(1.5, 1)]], "map"),
     ],
 )

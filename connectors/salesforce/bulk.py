@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from connectors.salesforce.soql import Row, select
 from connectors.salesforce.vendor import needs
 from syncd.errors import SourceError
+from syncd.files import CSV_VALUE_CHARS_MAX
 from syncd.http import Api, Reply, Trail
 
 FROM_ROWS = 50_000  # with fewer, queries are faster than a job
 POLLS_MAX = 720  # every ten seconds: two hours
 PART_CELLS = 100_000  # rows times columns of one part: a few MB
 PART_ROWS_MIN, PART_ROWS_MAX = 200, 10_000
-FIELD_CHARS_MAX = 32 * 1024 * 1024  # no answer is larger
 
 
 class Bulk:
@@ -90,7 +90,7 @@ class Bulk:
 
 def _rows(reply: Reply, header: list[str], columns: Sequence[str]) -> tuple[list[str], list[Row]]:
     """One part. The header may stand in the first part or in each: both have been seen."""
-    csv.field_size_limit(FIELD_CHARS_MAX)  # a note of 1 MB is no mistake here
+    csv.field_size_limit(CSV_VALUE_CHARS_MAX)
     try:
         lines = list(csv.reader(io.StringIO(reply.body.decode(), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:

@@ -153,11 +153,11 @@ class Reader:
             at = whole(text) if text.isdecimal() else -1
             if not 0 <= at < len(self._strings):
                 raise ValueError("Its text is missing in the file")
-            return _clean(self._strings[at])
+            return self._strings[at]
         if kind == "n":
             return self._number(text, style)
         if kind in TEXTUAL:
-            return _clean(unescaped(text))
+            return unescaped(text)
         if kind == "b":
             return text in ("1", "true")
         if kind == "e":
@@ -221,9 +221,3 @@ def merged_below(ranges: Sequence[str], row: int, width: int) -> str:
         if found and int(found[4]) > row and column_number(found[1]) <= width:
             return written
     return ""
-
-
-def _clean(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("It holds a NUL character")
-    return text
