@@ -21,6 +21,8 @@ import orjson
 from doubles.airtable import BASE as AIRTABLE_BASE
 from doubles.airtable import TOKEN as AIRTABLE_TOKEN
 from doubles.airtable import Airtable
+from doubles.apollo import KEY as APOLLO_KEY
+from doubles.apollo import Apollo
 from doubles.close import KEY as CLOSE_KEY
 from doubles.close import Close
 from doubles.espocrm import KEY as ESPO_KEY
@@ -132,7 +134,22 @@ def close(count: int) -> tuple[Double, dict[str, Any], set[str]]:
     return double, {"token": "env:BENCH_SECRET", "base_url": "URL/api/v1"}, wanted
 
 
+def apollo(count: int) -> tuple[Double, dict[str, Any], set[str]]:
+    double = Apollo()
+    double.limits = dict.fromkeys(double.limits, 1_000 + count)  # as for the other clock above
+    company = {"id": "a1", "name": "Example SA", "website_url": "https://example.com"}
+    for key in range(1, count + 1):
+        double.put(
+            key, f"p{key}@example.com", first_name="First", last_name=f"Last {key}", title="CTO",
+            account=company, organization=company,
+        )  # fmt: skip
+    login = {"token": "env:BENCH_SECRET", "base_url": "URL/api/v1"}
+    wanted = {"email", "first_name", "last_name", "title", "_company", "_phone", "_opted_out"}
+    return double, login, wanted
+
+
 SECRETS = {
+    "apollo": APOLLO_KEY,
     "close": CLOSE_KEY,
     "airtable": AIRTABLE_TOKEN,
     "hubspot": HUBSPOT_TOKEN,
@@ -143,6 +160,7 @@ SECRETS = {
     "espocrm": ESPO_KEY,
 }
 MAKERS = {
+    "apollo": apollo,
     "close": close,
     "airtable": airtable,
     "hubspot": hubspot,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import pytest
-from doubles import airtable, close, espocrm, odoo, pipedrive, salesforce, zoho
+from doubles import airtable, apollo, close, espocrm, odoo, pipedrive, salesforce, zoho
 from doubles.server import Double
 from house import House, house_fixture
 
@@ -271,7 +271,35 @@ class OfClose:
         self.double.views = {"v": view}
 
 
-CRMS = [OfPipedrive, OfZoho, OfSalesforce, OfOdoo, OfEspoCrm, OfAirtable, OfClose]
+class OfApollo:
+    secrets: Mapping[str, str] = {"CRM_TOKEN": apollo.KEY}
+    fields: Mapping[str, str] = {"email": "email", "firstName": "first_name"}
+    opted_out, groups_of = "_opted_out", "_lists"
+    tells_deletions = False
+
+    def __init__(self, clock: Any) -> None:
+        self.double = apollo.Apollo(clock)
+        self.double.labels["label1"] = VIP
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        url = f"{self.double.url}/api/v1"
+        return {"connector": "apollo", "token": "env:CRM_TOKEN", "base_url": url}
+
+    def put(self, number: int, name: str) -> None:
+        self.double.put(number, f"{NAMES[number - 1]}@example.com", first_name=name)
+
+    def tag(self, number: int) -> None:
+        self.double.join(VIP, number, moves=False)
+
+    def opt_out(self, number: int) -> None:
+        self.double.written[apollo.cid(number)] = "link"
+
+    def delete(self, number: int) -> None:
+        self.double.delete(number)
+
+
+CRMS = [OfPipedrive, OfZoho, OfSalesforce, OfOdoo, OfEspoCrm, OfAirtable, OfClose, OfApollo]
 
 
 @pytest.fixture(name="crm", params=CRMS, ids=lambda kind: kind.__name__.removeprefix("Of"))
