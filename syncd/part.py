@@ -55,6 +55,7 @@ class Books:
         part, result = self.part, self.part.result
         for name, people in self.session.books.of(part.row.sync).items():
             setattr(result, name, getattr(result, name) + people)
+        result.alike = self.session.refused_alike.get(part.row.sync, "")
         found = part.read
         if found is None:
             return

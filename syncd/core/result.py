@@ -63,6 +63,7 @@ class SyncResult:
     trips: list[str] = field(default_factory=list)  # what each guard says
     records_quarantined: int = 0
     records_held: int = 0
+    alike: str = ""  # FluenzR's words, where it refused everybody with the same
     refused: list[Refusal] | None = None  # of a sealed plan; None: there was none
     unplanned: int = 0  # people with changes that the sealed plan does not have
     exit_code: int | None = (
@@ -72,7 +73,7 @@ class SyncResult:
     def contract(self) -> dict[str, Any]:
         """The object of `syncd sync --json`."""
         beside = {"skipped_by", "trips", "records_quarantined", "records_held", "exit_code"}
-        beside |= {"refused", "unplanned"}
+        beside |= {"alike", "refused", "unplanned"}
         return {k: v for k, v in asdict(self).items() if k not in beside}
 
     def missing(self) -> int:

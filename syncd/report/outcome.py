@@ -71,6 +71,9 @@ def _lines(result: SyncResult) -> list[str]:
             f"{people(result.quarantined)} {still}could not be delivered:"
             " `syncd quarantine list` says who, and why"
         )
+    if result.alike:
+        lines.append(f"FluenzR gives everybody the same answer: {clean(result.alike)}")
+        lines.append("put that right first, then: syncd quarantine retry --all")
     return lines
 
 

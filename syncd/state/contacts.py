@@ -359,15 +359,17 @@ def bump(
     now_s: int,
     kinds: Mapping[int, GroupKind],
     refused: bool = False,
+    alone: bool = True,
 ) -> bool:
     """Put the contact off, longer each time; whether it is really put off (the first two doubts are not).
 
+    alone: the contact itself was tried; else it is not put off longer than the first time.
     Nothing happens when nothing is left to do.
     """
     who = person(state, cid)
     if who is None or (who.state == "ok" and not work(who, kinds).any):
         return False
-    tries = who.tries + 1
+    tries = who.tries + 1 if alone else max(who.tries, 1)
     if refused:
         wait_s = min(REFUSED_S << min(tries - 1, 10), BACKOFF_S_MAX)
     else:

@@ -17,6 +17,7 @@ from syncd.upload.pool import Job, Request
 from syncd.upload.session import NOT_SENT, Session, encode, words_of
 
 BULK_ROWS_MAX = 1000  # FluenzR's own limit [D]
+TOO_LARGE = 413  # says nothing about people: smaller batches may pass
 DATE_STEP_MS = 1000  # a Date header is cut to the second: the moment itself is up to one later
 
 
@@ -75,7 +76,10 @@ def create_many(session: Session, people: Sequence[Person], gids: tuple[int, ...
     )
     answer = yield from _ask_bulk(session, people, body)
     if isinstance(answer, Refused):
-        if len(people) > 1:
+        if len(people) == 1:
+            with session.state.tx():
+                _refuse(session, "create", people[0], words_of(answer), alone=True)
+        elif not _refuse_together(session, "create", people, answer):
             half = len(people) // 2
             yield from create_many(session, people[:half], gids)
             yield from create_many(session, people[half:], gids)
@@ -92,9 +96,11 @@ def create_many(session: Session, people: Sequence[Person], gids: tuple[int, ...
         for place, person in enumerate(people):
             if place in bad:
                 contacts.unmark(session.state, person)
-                session.refuse(person.cid, bad[place])
+                _refuse(session, "create", person, bad[place], alone=len(people) == 1)
             else:
                 _created(session, person, gids, answer.date_ms)
+    if answer.created:
+        session.alike["create", people[0].tries].taken()
     session.watch.advance(len(people), detail=session.budget())
 
 
@@ -179,7 +185,7 @@ def update_many(session: Session, updates: Sequence[Update]) -> Job:
     clears_with = session.clears_with
     rows = [update_body(update, clears_with=clears_with) for update in updates]
     answer = yield from _ask_bulk(
-        session, people, encode({"contacts": rows, "onDuplicate": "update"}), refuse_last=False
+        session, people, encode({"contacts": rows, "onDuplicate": "update"})
     )
     if isinstance(answer, Refused):
         yield from _halve_update(session, updates, answer, clears_with=clears_with)
@@ -201,7 +207,9 @@ def update_many(session: Session, updates: Sequence[Update]) -> Job:
             if clears_with is None and _clears(update):
                 again.append(update)
             else:
-                session.refuse(update.person.cid, bad[place])
+                _refuse(session, "update", update.person, bad[place], alone=len(people) == 1)
+    if answer.updated:
+        session.alike["update", people[0].tries].taken()
     if again:
         session.null_refused()
         yield from update_many(session, again)
@@ -211,16 +219,18 @@ def update_many(session: Session, updates: Sequence[Update]) -> Job:
 def _halve_update(
     session: Session, updates: Sequence[Update], error: Refused, *, clears_with: Any
 ) -> Job:
-    if len(updates) > 1:
+    people = [update.person for update in updates]
+    if len(updates) == 1:
+        if clears_with is None and _clears(updates[0]):
+            session.null_refused()
+            yield from update_many(session, updates)
+        else:
+            with session.state.tx():
+                _refuse(session, "update", people[0], words_of(error), alone=True)
+    elif not _refuse_together(session, "update", people, error):
         half = len(updates) // 2
         yield from update_many(session, updates[:half])
         yield from update_many(session, updates[half:])
-    elif clears_with is None and _clears(updates[0]):
-        session.null_refused()
-        yield from update_many(session, updates)
-    else:
-        with session.state.tx():
-            session.refuse(updates[0].person.cid, words_of(error))
 
 
 def _clears(update: Update) -> bool:
@@ -303,7 +313,7 @@ def _written(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ask_bulk(
-    session: Session, people: Sequence[Person], body: bytes, *, refuse_last: bool = True
+    session: Session, people: Sequence[Person], body: bytes
 ) -> Generator[Request, Any, BulkAnswer | Refused | None]:
     """Send one bulk request. None: in doubt, or to be sent one by one. Refused: nothing applied, and the marks are taken back."""
     try:
@@ -317,14 +327,40 @@ def _ask_bulk(
         return None
     except Refused as error:
         _unmark(session, people)
-        if len(people) == 1 and refuse_last:
-            with session.state.tx():
-                session.refuse(people[0].cid, words_of(error))
         return error
     except Unanswered as error:
         session.doubt([person.cid for person in people], error)
         return None
-    return answer
+    said = _refusal_of_all(answer, len(people))
+    if said is not None:
+        _unmark(session, people)
+    return said or answer
+
+
+def _refusal_of_all(answer: BulkAnswer, asked: int) -> Refused | None:
+    """Nothing was done, it says, and fewer errors than people: what is said of nobody is said of all of them."""
+    nothing_done = not (answer.created or answer.updated or answer.skipped)
+    if not nothing_done or not 0 < len(answer.errors) < asked:
+        return None
+    return Refused(f"FluenzR took nobody of {asked}", why=answer.errors[0].message)
+
+
+def _refuse(session: Session, kind: str, person: Person, words: str, *, alone: bool) -> None:
+    """FluenzR's words about one person (inside a transaction). alone: in the request."""
+    if alone:
+        session.alike[kind, person.tries].refused(words, person.email)
+    session.refuse(person.cid, words)
+
+
+def _refuse_together(session: Session, kind: str, people: Sequence[Person], error: Refused) -> bool:
+    """Whether these are put off as they are, for FluenzR refuses everybody alike: a batch that could be halved is not."""
+    alike = session.alike[kind, people[0].tries]
+    if not alike.general or error.status == TOO_LARGE:
+        return False
+    words = f"{words_of(error)} (so FluenzR says of everybody; {len(people)} people were not tried alone)"
+    with session.state.tx():
+        session.refuse_together([person.cid for person in people], words, said=alike.words)
+    return True
 
 
 def _unmark(session: Session, people: Sequence[Person]) -> None:

@@ -157,15 +157,15 @@ def _create(session: Session) -> None:
 
 
 def _creates(session: Session) -> Iterator[Job]:
-    batches: Batches[tuple[tuple[int, ...], bool], Person] = Batches()
+    batches: Batches[tuple[tuple[int, ...], int], Person] = Batches()
     for person, todo in _due(session, queue.ABSENT):
         if not todo.create or queue.contested(session.state, person):
             continue
         if session.one_by_one:
             yield bulk.create_one(session, person, todo.join)
             continue
-        # What failed before goes into batches of its own: it may sink them again.
-        for (gids, _), people in batches.add((todo.join, person.tries > 0), person):
+        # What failed as often goes together: it may sink its batch again, and whoever was not tried alone comes first.
+        for (gids, _), people in batches.add((todo.join, person.tries), person):
             yield bulk.create_many(session, people, gids)
     for (gids, _), people in batches.rest():
         yield bulk.create_many(session, people, gids)
@@ -194,7 +194,7 @@ def _reads_before_custom_fields(session: Session) -> Iterator[Job]:
 
 
 def _updates(session: Session) -> Iterator[Job]:
-    batches: Batches[bool, bulk.Update] = Batches()
+    batches: Batches[int, bulk.Update] = Batches()
     for person, todo in _due(session, queue.PRESENT):
         if not _needs_update(todo):
             continue
@@ -211,7 +211,7 @@ def _updates(session: Session) -> Iterator[Job]:
             yield _update_by_id(session, person.cid)
             continue
         update = bulk.plan_update(session, person, fields, custom)
-        for _, updates in batches.add(person.tries > 0, update):
+        for _, updates in batches.add(person.tries, update):
             yield bulk.update_many(session, updates)
     for _, updates in batches.rest():
         yield bulk.update_many(session, updates)

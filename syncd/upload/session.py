@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import orjson
 import structlog
 
 from syncd.clock import Clock
+from syncd.core.alike import Alike
 from syncd.core.model import GroupKind
 from syncd.core.person import EMPTY, Payload, Person, same_value
 from syncd.core.seen import Shown, came_true
@@ -39,6 +41,7 @@ NOT_SENT = (AccessDenied, Throttled, Interrupted)
 log = structlog.get_logger(__name__)
 CODE = re.compile(r"[A-Z][A-Z_]+(?=:|$)")  # FluenzR's own, before its words
 CONTACT_QUARANTINED = "contact.quarantined"
+CONTACTS_REFUSED = "contacts.refused"
 
 
 @dataclass(slots=True)
@@ -82,6 +85,11 @@ class Session:
     group_endpoint: bool = True  # POST /groups/:id/contacts serves (its body is not documented [?])
     campaigns: list[str] | None = None  # ids of those that may still send; None: not asked yet
     bulk_missing: bool = False  # this account has no bulk endpoint
+    # By kind of write, and how often the people were tried: those who were not tried alone must not wait for those who were.
+    alike: dict[tuple[str, int], Alike] = field(default_factory=lambda: defaultdict(Alike))
+    refused_alike: dict[int | None, str] = field(
+        default_factory=dict
+    )  # sync -> what is said of all
     books: Books = field(default_factory=Books)
     sent: int = 0  # writes of this round
 
@@ -236,6 +244,19 @@ class Session:
         )
         if put_off:
             self.books.add(self.sync_of(cid), "quarantined")
+
+    def refuse_together(self, cids: Sequence[int], words: str, *, said: str) -> None:
+        """FluenzR refuses everybody with the words `said`: these were not tried alone (inside a transaction)."""
+        code = CODE.match(said)
+        log.warning(CONTACTS_REFUSED, people=len(cids), code=code[0] if code else None)
+        kinds, now_s = self.groups.kinds, self.now_s()
+        for cid in cids:
+            if contacts.bump(
+                self.state, cid, words, now_s=now_s, kinds=kinds, refused=True, alone=False
+            ):
+                sync = self.sync_of(cid)
+                self.books.add(sync, "quarantined")
+                self.refused_alike[sync] = said
 
 
 def written(sent: Payload, after: Person) -> dict[str, list[Any]]:
