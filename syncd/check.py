@@ -21,6 +21,7 @@ from syncd.core.model import GroupKind
 from syncd.core.nearest import suggestion
 from syncd.errors import AccessDenied, ConfigError, FluenzrError, SourceError, StateBusy, StateError
 from syncd.fluenzr import FluenzR
+from syncd.fluenzr.campaign_types import ENDED, Campaign, called
 from syncd.fluenzr.types import Group
 from syncd.init import as_expression, suggest_opt_out
 from syncd.reading import ALWAYS_KNOWN, Feed, asking, unknown_names
@@ -73,7 +74,7 @@ def findings(load: Callable[[], Settings], *, offline: bool, clock: Clock) -> It
     key = _key(settings)
     yield from key
     usable = key[0].grade is not Grade.FAILED
-    groups: list[Group] | None = None
+    there: _There | None = None
     if offline:
         yield Finding("fluenzr", Grade.NOTE, "not asked: --offline")
     elif usable:
@@ -81,8 +82,8 @@ def findings(load: Callable[[], Settings], *, offline: bool, clock: Clock) -> It
         if isinstance(found, Finding):
             yield found
         else:
-            groups = found
-            yield _ok("fluenzr", f"reachable, the key is accepted, {len(groups)} group(s)")
+            there = found
+            yield _ok("fluenzr", f"reachable, the key is accepted, {len(there.groups)} group(s)")
     broken = set()
     for finding in _sources(settings, clock):
         yield finding
@@ -91,7 +92,7 @@ def findings(load: Callable[[], Settings], *, offline: bool, clock: Clock) -> It
     for name, sync in settings.syncs.items():
         if f"source.{sync.source}" not in broken:  # its failure says it all
             yield from _names(settings, name, sync, clock)
-        yield from _sync(name, sync, groups)
+        yield from _sync(name, sync, there)
 
 
 def gravest(found: list[Finding]) -> int:
@@ -156,11 +157,20 @@ def _key(settings: Settings) -> list[Finding]:
     return [_ok("fluenzr.api_key", "is there")]
 
 
-def _fluenzr(settings: Settings, clock: Clock) -> list[Group] | Finding:
-    """The groups of the account, or what is in the way."""
+@dataclass(frozen=True, slots=True)
+class _There:
+    """What the account has. campaigns: asked for only where a sync names some."""
+
+    groups: list[Group]
+    campaigns: list[Campaign]
+
+
+def _fluenzr(settings: Settings, clock: Clock) -> _There | Finding:
+    """The groups and campaigns of the account, or what is in the way."""
+    named = any(sync.campaigns for sync in settings.syncs.values())
     try:
         with client(settings, clock) as api:
-            return api.groups()
+            return _There(api.groups(), api.campaigns() if named else [])
     except AccessDenied as error:
         return _failed("fluenzr", error, exit_code=CONFIGURATION)
     except (FluenzrError, ConfigError) as error:
@@ -214,10 +224,13 @@ def _connector(settings: Settings, name: str, clock: Clock) -> Connector:
     )
 
 
-def _sync(name: str, sync: SyncSettings, groups: list[Group] | None) -> Iterator[Finding]:
+def _sync(name: str, sync: SyncSettings, there: _There | None) -> Iterator[Finding]:
     place = f"sync.{name}"
-    if groups is not None:
-        yield from _groups(place, sync, groups)
+    if there is not None:
+        yield from _groups(place, sync, there.groups)
+        for entry in sync.campaigns:
+            what = f'{place}.campaigns "{entry.name}"'
+            yield _campaign(what, entry.when, called(there.campaigns, entry.name))
     if sync.on_removal == "delete":
         yield Finding(
             f"{place}.on_removal",
@@ -357,6 +370,28 @@ def _group(what: str, sync: SyncSettings, when: str | None, matching: list[Group
         "" if when else "Give it to a few with { name = ..., when = ... }, and look at `syncd plan`"
     )
     return Finding(what, Grade.WARNING, text, hint)
+
+
+def _campaign(what: str, when: str | None, matching: list[Campaign]) -> Finding:
+    """Whether a campaign is there, once, and what it does to those who are enrolled."""
+    if len(matching) != 1:
+        ids = ", ".join(campaign.id for campaign in matching)
+        return Finding(
+            what,
+            Grade.FAILED,
+            f"FluenzR has {len(matching)} campaigns of this name: {ids}" if ids else "is not there",
+            "Rename one of them in FluenzR, or write the campaign's id instead of its name"
+            if ids
+            else "Create it (`syncd campaigns create FILE`), or correct the name",
+            CONFIGURATION,
+        )
+    status = matching[0].status or "of a status that FluenzR does not tell"
+    if status in ENDED:
+        text = f"is {status}: nobody is enrolled any more"
+        return Finding(what, Grade.WARNING, text, "Take it out of the configuration")
+    mails = "mails whoever is enrolled" + ("" if status == "active" else ", as soon as it runs")
+    hint = "Enrol a few with { name = ..., when = ... }, and look at `syncd plan`"
+    return Finding(what, Grade.WARNING, f"is {status}: {mails}", "" if when else hint)
 
 
 def _ok(what: str, text: str) -> Finding:

@@ -264,6 +264,26 @@ class NameSettings(Table):
         return NameRule(**dict(self))
 
 
+class CampaignSettings(Table):
+    """One entry of `campaigns`; a text alone is a name."""
+
+    name: NameText
+    when: Expression | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, written: object) -> object:
+        if isinstance(written, str):
+            return {"name": written}
+        if not isinstance(written, dict):
+            raise ValueError("a name, or a table with name, expected")  # noqa: TRY004
+        return written
+
+    def rule(self) -> NameRule:
+        """The same as a plain value, for the mapping."""
+        return NameRule(**dict(self))
+
+
 class SyncSettings(Table):
     """`[sync.NAME]`. schedule: None is by hand only."""
 
@@ -275,6 +295,7 @@ class SyncSettings(Table):
     opted_out: StrictExpression | None = None
     groups: tuple[NameSettings, ...] = ()
     tags: tuple[NameSettings, ...] = ()
+    campaigns: tuple[CampaignSettings, ...] = ()
     create_groups: StrictBool = True
     on_removal: Literal["keep", "ungroup", "delete"] = "ungroup"
     on_existing: Literal["update", "skip"] = "update"
@@ -302,6 +323,7 @@ class SyncSettings(Table):
             opted_out=self.opted_out,
             groups=tuple(entry.rule() for entry in self.groups),
             tags=tuple(entry.rule() for entry in self.tags),
+            campaigns=tuple(entry.rule() for entry in self.campaigns),
             empty=self.empty,
         )
 

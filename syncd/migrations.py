@@ -33,6 +33,13 @@ def m003_feedback(db: Database) -> None:
     db.execute(M003)
 
 
+@migrations()
+def m004_campaigns(db: Database) -> None:
+    """Campaigns stand among the groups: both are what one can be enrolled in. Here: what the configuration calls them."""
+    for statement in M004.split(";\n\n"):
+        db.execute(statement)
+
+
 M001 = """
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE sync(
@@ -158,4 +165,12 @@ BEGIN DELETE FROM undone WHERE cid=NEW.cid; END
 
 M003 = """
 CREATE INDEX contact_feedback ON contact(sync,status) WHERE status IN ('bounced','unsubscribed')
+"""
+
+# A campaign is a row of `grp` with the kind `campaign`, or `ended` when it takes nobody any more.
+# members_at: epoch s; those who were in the campaign then stand in the ledger; NULL: nobody was looked for yet.
+M004 = """
+CREATE TABLE campaign_name(name TEXT PRIMARY KEY, gid INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+ALTER TABLE grp ADD COLUMN members_at INTEGER
 """

@@ -24,6 +24,7 @@ class Forecast:
     _updates: int = 0
     _singles: int = 0
     _joins: dict[str, int] = field(default_factory=dict)  # group -> people who are there already
+    _enters: dict[str, int] = field(default_factory=dict)  # campaign -> people
 
     def __post_init__(self) -> None:
         self.result = PlanResult(self.sync)
@@ -38,7 +39,7 @@ class Forecast:
             bool(set(change.fields) - {"email"}) and change.kind is not ChangeKind.CREATE
         )
         result.update += changes_fields
-        result.group += bool(change.groups.add)
+        result.group += bool(change.groups.add or change.campaigns)
         result.ungroup += bool(change.groups.remove)
         result.enrol += bool(change.enrol)
         for name in change.enrol:
@@ -52,6 +53,9 @@ class Forecast:
 
     def _count_requests(self, change: Change, *, changes_fields: bool) -> None:
         before = self._requests()
+        for name in change.campaigns:
+            self._enters[name] = self._enters.get(name, 0) + 1
+            self._singles += 1  # everybody is read alone before
         if change.kind is ChangeKind.CREATE:
             key = change.groups.add
             self._creates[key] = self._creates.get(key, 0) + 1
@@ -66,7 +70,12 @@ class Forecast:
         self.result.requests += self._requests() - before
 
     def _requests(self) -> int:
-        batches = (self._updates, *self._creates.values(), *self._joins.values())
+        batches = (
+            self._updates,
+            *self._creates.values(),
+            *self._joins.values(),
+            *self._enters.values(),
+        )
         return self._singles + sum(-(-people // BULK_ROWS_MAX) for people in batches)
 
 

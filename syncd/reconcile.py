@@ -27,6 +27,7 @@ from syncd.state.marker import Standing
 from syncd.state.rebuild import People, Repaired
 from syncd.state.store import State, hold, open_state
 from syncd.upload import listing
+from syncd.upload.campaigns import read_campaigns
 from syncd.upload.pool import Pool
 from syncd.upload.readback import verify_job
 from syncd.upload.recover import recover
@@ -121,6 +122,8 @@ class _Work:
     def rebuild(self) -> Reconciled:
         """Put together what a backup knows (or nothing), what FluenzR shows, and what the sources have."""
         listing.read_groups(self.session)
+        if any(sync.campaigns for sync in self.settings.syncs.values()):
+            read_campaigns(self.session)
         with self.state.tx():
             rebuild.distrust(self.state)
             rules = rules_of(self.settings, self.state)

@@ -35,6 +35,7 @@ from syncd.state.links import SyncRule
 from syncd.state.reads import Read, SyncRow
 from syncd.state.store import State, hold, open_state
 from syncd.upload import listing
+from syncd.upload.campaigns import meet_campaigns, read_campaigns
 from syncd.upload.pool import Pool
 from syncd.upload.recover import recover
 from syncd.upload.refresh import note_account_listed, refresh_account
@@ -226,13 +227,18 @@ class _Run:
 
     def _prepare(self) -> None:
         """Before anything else: the groups' types, what is in flight, who has opted out."""
-        listing.read_groups(self.session)
+        self._read_groups()
         recover(self.session)
         listing.refresh_opt_outs(self.session)
         self.account_listed = refresh_account(self.session)
         recover(self.session)
         if self.account_listed:
             note_account_listed(self.session)
+
+    def _read_groups(self) -> None:
+        listing.read_groups(self.session)
+        if any(sync.campaigns for sync in self.settings.syncs.values()):
+            read_campaigns(self.session)
 
     def _ground(self) -> Ground:
         return Ground(
@@ -259,6 +265,8 @@ class _Run:
                 note_account_listed(self.session)
             part.promoted = part.read.unchanged_source
             if not part.promoted:
+                names = [entry.name for entry in part.feed.settings.campaigns]
+                meet_campaigns(self.session, names, sync=part.feed.name)
                 step = promote_read(ground, part.row, part.feed, part.read)
                 part.same, part.struck = step.same, step.struck
                 part.held_fates = step.held_fates
@@ -338,7 +346,7 @@ class _Run:
         self, show: Callable[[Change], None], seal: Callable[[Change], None] | None
     ) -> list[PlanResult]:
         """The same steps inside one transaction that is rolled back; nothing is uploaded."""
-        listing.read_groups(self.session)
+        self._read_groups()
         listing.refresh_opt_outs(self.session)
         results = []
         for part in self.parts:

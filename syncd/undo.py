@@ -181,6 +181,7 @@ class _Undoing:
         """First of all who was mailed: nothing calls that back."""
         for past in undone.pasts(self.state, self.runs, names=self.session.groups.names):
             groups = [name for name in past.joined if not self._is_static(name)]
+            groups += past.enrolled
             if groups:
                 what = f"mailed on joining {', '.join(sorted(set(groups)))}"
                 self._tell(NotUndone(past.deed.email, Reason.MAILED, what))
@@ -190,7 +191,8 @@ class _Undoing:
         return gid is not None and self.session.groups.kinds[gid] is GroupKind.STATIC
 
     def _gids(self) -> dict[str, int]:
-        return {name: gid for gid, name in self.session.groups.names.items()}
+        groups = self.session.groups
+        return {name: gid for gid, name in groups.names.items() if groups.is_group(gid)}
 
     # --- reading --------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,22 @@ def test_a_dynamic_group_is_said_loudly(shell: Shell) -> None:
     assert grades(shell)['sync.customers.groups "Customers"'] == "note"  # will be created
 
 
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ("active", "mails whoever is enrolled"),
+        ("draft", "as soon as it runs"),
+        ("archived", "nobody is enrolled any more"),
+    ],
+)
+def test_a_campaign_is_said_loudly(shell: Shell, status: str, says: str) -> None:
+    shell.sandbox.account.add_campaign("Q1", status=status)
+    _edit("tags = ", 'campaigns = ["q1"]\ntags = ')(shell)
+    shell.people(ANN)
+    assert grades(shell)['sync.customers.campaigns "q1"'] == "warning"
+    assert says in shell.inside("check").out
+
+
 def test_a_group_without_a_type_counts_as_dynamic(tmp_path: Path, shell: Shell) -> None:
     with Sandbox(quirks=Quirks(group_type="absent"), api_key=KEY).serve() as sandbox:
         sandbox.account.add_group("Customers")
@@ -101,6 +117,7 @@ def _stranger(shell: Shell) -> None:
         (_edit("hot = 1", "hot = 1"), 0, "", ""),
         (_edit("env:FLUENZR_API_KEY", "env:NOBODY"), 2, "fluenzr.api_key", "NOBODY"),
         (_two_groups, 2, 'sync.customers.groups "Customers"', "2 groups of this name"),
+        (_edit("tags = ", 'campaigns = ["Q1"]\ntags = '), 2, 'sync.customers.campaigns "Q1"', "syncd campaigns create"),
         (_edit("tags = ", "create_groups = false\ntags = "), 2, 'sync.customers.groups "Customers"', "Create it"),
         (_no_source, 1, "source.crm", "people.csv"),
         (_edit("127.0.0.1", "localhost.invalid"), 2, "configuration", "https"),
@@ -108,7 +125,7 @@ def _stranger(shell: Shell) -> None:
         (_stranger, 1, "state", "syncd.db"),
     ],
     ids=[
-        "wrong field", "wrong table", "nothing", "no key", "two groups", "no group", "no source",
+        "wrong field", "wrong table", "nothing", "no key", "two groups", "no campaign", "no group", "no source",
         "plain http", "lost state", "foreign state",
     ],
 )  # fmt: skip

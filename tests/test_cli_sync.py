@@ -20,7 +20,7 @@ PLAN_KEYS = [
     "sync", "create", "update", "move", "remove", "group", "ungroup", "enrol", "quarantine", "held",
     "requests", "seconds_at_limit", "changes",
 ]  # fmt: skip
-CHANGE_KEYS = ["email", "change", "fields", "groups", "tags", "why"]
+CHANGE_KEYS = ["email", "change", "fields", "groups", "tags", "why", "campaigns"]
 EQUATION = ("skipped", "opted_out", "quarantined", "held", "unchanged", "changed")
 
 ANN, BOB = (1, "ann@example.com", "Ann", 10), (2, "bob@example.com", "Bob", 20)

@@ -37,7 +37,8 @@ class Edit:
 class Change:
     """One contact's change. fields: name -> (old, new); a custom field is named `customFields.NAME`.
 
-    enrol: names of the dynamic groups that it would join, and so be mailed by. why: words for people.
+    campaigns: names of those that it would be enrolled in. enrol: names of the dynamic groups and campaigns that it would
+    join, and so be mailed by. why: words for people.
     """
 
     email: str
@@ -46,6 +47,7 @@ class Change:
     fields: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     groups: Edit = Edit()
     tags: Edit = Edit()
+    campaigns: tuple[str, ...] = ()
     enrol: tuple[str, ...] = ()
     why: str = ""
 
@@ -58,6 +60,7 @@ class Change:
             "groups": self.groups.contract(),
             "tags": self.tags.contract(),
             "why": self.why,
+            "campaigns": Edit(self.campaigns).contract(),
         }
 
     def dump(self) -> bytes:
@@ -78,6 +81,7 @@ class Change:
             fields={name: (old, new) for name, (old, new) in data["fields"].items()},
             groups=Edit(tuple(data["groups"]["add"]), tuple(data["groups"]["remove"])),
             tags=Edit(tuple(data["tags"]["add"]), tuple(data["tags"]["remove"])),
+            campaigns=tuple(data.get("campaigns", {}).get("add", ())),
             enrol=tuple(data["enrol"]),
             why=data["why"],
         )

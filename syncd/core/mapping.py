@@ -111,6 +111,7 @@ class MappingRules:
     opted_out: str | None = None
     groups: tuple[NameRule, ...] = ()
     tags: tuple[NameRule, ...] = ()
+    campaigns: tuple[NameRule, ...] = ()
     empty: Literal["clear", "keep"] = "clear"
 
 
@@ -143,6 +144,7 @@ class Mapping:
         self._custom_fields = self._values("custom_fields", rules.custom_fields, clear=clear)
         self._groups = self._names("groups", rules.groups)
         self._tags = self._names("tags", rules.tags)
+        self._campaigns = self._names("campaigns", rules.campaigns)
         self.names = frozenset(name for use in self.uses for name in use.names)
         self.version = rules_version(rules)
         self.fingerprint = compile_fingerprint(self.names, self.version)
@@ -162,9 +164,12 @@ class Mapping:
             custom_fields = _filled(self._custom_fields, record)
             groups, groups_complete = self._groups(record)
             tags, tags_complete = self._tags(record)
+            campaigns, _ = self._campaigns(record)
         except _BlockedError as error:
             return Skipped(SkipReason.BLOCKED, str(error), email)
-        return Wanted(email, fields, custom_fields, groups, tags, groups_complete, tags_complete)
+        return Wanted(
+            email, fields, custom_fields, groups, tags, groups_complete, tags_complete, campaigns
+        )
 
     def _address(self, record: Fields[str, Any]) -> str | Skipped:
         try:

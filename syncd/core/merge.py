@@ -41,10 +41,13 @@ def merge(
     out: bool,
     policy_before: str | None,
     groups: Mapping[str, int],
+    campaigns: Mapping[str, int],
 ) -> Merged:
     """Per field the first non-empty value by rank; groups and tags are the union; the most cautious policy of all linked.
 
+    Campaigns are the union of those of live records: whoever left the source is not enrolled anew.
     adopted: the contact was in FluenzR before. out: the source said that the person opted out. groups: name -> gid.
+    campaigns: likewise, those that take people.
     """
     ordered = sorted(records, key=lambda r: (not r.live, r.rank, r.sync, r.key))
     alone = {id(r) for r in ordered if adopted and r.leaves_alone}
@@ -61,6 +64,7 @@ def merge(
     fields: dict[str, Any] = {}
     custom: dict[str, Any] = {}
     joined: set[int] = set()
+    entered: set[int] = set()
     tags: set[str] = set()
     for record in used:
         assert record.data is not None
@@ -68,7 +72,10 @@ def merge(
         _lay_under(custom, record.data["c"])
         joined.update(groups[name] for name in record.data["g"])
         tags.update(record.data["t"])
-    return Merged(Payload(fields, custom, frozenset(joined), frozenset(tags)), policy, sync)
+        if record.live:
+            entered.update(campaigns[n] for n in record.data.get("p", ()) if n in campaigns)
+    want = Payload(fields, custom, frozenset(joined), frozenset(tags), campaigns=frozenset(entered))
+    return Merged(want, policy, sync)
 
 
 def _lay_under(values: dict[str, Any], more: Mapping[str, Any]) -> None:

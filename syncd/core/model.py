@@ -35,6 +35,7 @@ class Wanted:
     tags: tuple[str, ...]
     groups_complete: bool = True
     tags_complete: bool = True
+    campaigns: tuple[str, ...] = ()  # names, sorted, without doubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,16 @@ Outcome = Wanted | Skipped
 
 
 class GroupKind(StrEnum):
-    """FluenzR's two types of group; what it does not say counts as dynamic, for dynamic groups send mail."""
+    """What one can be put in: FluenzR's two types of group, and campaigns.
+
+    A type that FluenzR does not tell counts as dynamic, for dynamic groups send mail; so do campaigns.
+    """
 
     STATIC = "static"
     DYNAMIC = "dynamic"
     UNKNOWN = "unknown"
+    CAMPAIGN = "campaign"
+    ENDED = "ended"  # a campaign that takes nobody any more: completed, archived, or gone
 
 
 OPTED_OUT_STATUSES = frozenset({"unsubscribed", "bounced", "blocked"})

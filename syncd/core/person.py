@@ -26,13 +26,17 @@ MAILED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The parts of a contact that are ours. groups: gid of `grp`; out: taken out of everything, by the source's opt-out."""
+    """The parts of a contact that are ours. groups, campaigns: gid of `grp`; out: taken out of everything, by the source's opt-out.
+
+    campaigns: wanted, or entered once; nobody is taken out of one because a source wants something else.
+    """
 
     fields: dict[str, Any] = field(default_factory=dict)
     custom_fields: dict[str, Any] = field(default_factory=dict)
     groups: frozenset[int] = frozenset()
     tags: frozenset[str] = frozenset()
     out: bool = False
+    campaigns: frozenset[int] = frozenset()
 
     def dump(self) -> str:
         """As the state keeps it; equal payloads give equal text."""
@@ -44,6 +48,8 @@ class Payload:
         }
         if self.out:
             data["out"] = True
+        if self.campaigns:
+            data["p"] = sorted(self.campaigns)
         return orjson.dumps(data, option=orjson.OPT_SORT_KEYS).decode()
 
 
@@ -61,6 +67,7 @@ def load(text: str | None) -> Payload | None:
         frozenset(data.get("g", ())),
         frozenset(data.get("t", ())),
         bool(data.get("out")),
+        frozenset(data.get("p", ())),
     )
 
 
@@ -88,8 +95,8 @@ class Person:
         return self.status in OPTED_OUT_STATUSES or "!" in self.never
 
     def may_join(self, gid: int, kind: GroupKind) -> bool:
-        """Whether it may be added to this group. A group that is not known to be static mails whoever joins it."""
-        if self.opted_out or self.never & NO_GROUP:
+        """Whether it may be added to this group or campaign. What is not known to be a static group mails whoever joins it."""
+        if self.opted_out or self.never & NO_GROUP or kind is GroupKind.ENDED:
             return False
         if kind is GroupKind.STATIC:
             return True
@@ -113,6 +120,7 @@ class Work:
     fields: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     custom_fields: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     join: tuple[int, ...] = ()
+    enter: tuple[int, ...] = ()  # campaigns
     leave: tuple[int, ...] = ()
     tag: tuple[str, ...] = ()
     untag: tuple[str, ...] = ()
@@ -121,7 +129,13 @@ class Work:
     def by_id(self) -> bool:
         """Whether something is to be done that needs FluenzR's id."""
         return bool(
-            self.join or self.leave or self.tag or self.untag or self.delete or self.leave_all
+            self.join
+            or self.enter
+            or self.leave
+            or self.tag
+            or self.untag
+            or self.delete
+            or self.leave_all
         )
 
     @property
@@ -149,15 +163,13 @@ def work(person: Person, kinds: Mapping[int, GroupKind]) -> Work:
     want, sent = person.want, person.sent
     if want is None:
         return _work_of_left(person)
-    joins = tuple(
-        g for g in sorted(want.groups - sent.groups) if person.may_join(g, _kind(kinds, g))
-    )
     return Work(
         leave_all=want.out and not sent.out,
         move_to=person.move_to,
         fields=differing(want.fields, sent.fields),
         custom_fields=differing(want.custom_fields, sent.custom_fields),
-        join=() if want.out else joins,
+        join=() if want.out else _open(person, want.groups - sent.groups, kinds),
+        enter=() if want.out else _open(person, want.campaigns - sent.campaigns, kinds),
         leave=tuple(sorted(sent.groups - want.groups)),
         tag=tuple(sorted(want.tags - sent.tags)),
         untag=tuple(sorted(sent.tags - want.tags)),
@@ -174,8 +186,17 @@ def _work_of_absent(person: Person, kinds: Mapping[int, GroupKind]) -> Work:
     barred = person.never & NO_CREATE
     if barred or person.blocked:
         return Work(forbidden="".join(sorted(barred)) or "blocked")
-    joins = (g for g in sorted(want.groups) if person.may_join(g, _kind(kinds, g)))
-    return Work(create=True, join=tuple(joins), tag=tuple(sorted(want.tags)))
+    return Work(
+        create=True,
+        join=_open(person, want.groups, kinds),
+        enter=_open(person, want.campaigns, kinds),
+        tag=tuple(sorted(want.tags)),
+    )
+
+
+def _open(person: Person, gids: frozenset[int], kinds: Mapping[int, GroupKind]) -> tuple[int, ...]:
+    """Those of these groups or campaigns that the person may be added to."""
+    return tuple(g for g in sorted(gids) if person.may_join(g, _kind(kinds, g)))
 
 
 def _work_of_left(person: Person) -> Work:
@@ -223,5 +244,5 @@ def _plain(value: Any) -> str:
 
 
 def enrolments(todo: Work, kinds: Mapping[int, GroupKind]) -> tuple[int, ...]:
-    """The groups of `todo` that would mail the person: those not known to be static."""
-    return tuple(g for g in todo.join if _kind(kinds, g) is not GroupKind.STATIC)
+    """What of `todo` would mail the person: groups not known to be static, and campaigns."""
+    return (*(g for g in todo.join if _kind(kinds, g) is not GroupKind.STATIC), *todo.enter)

@@ -17,7 +17,10 @@ def _visible(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A contact as FluenzR shows it. email: lower case. groups: gids; None: the answer does not tell. created_ms: None: unknown."""
+    """A contact as FluenzR shows it. email: lower case. groups: gids; None: the answer does not tell. created_ms: None: unknown.
+
+    campaigns: of those whose enrolment is in doubt, the ones that it is in; None: nobody can tell.
+    """
 
     rid: str
     email: str
@@ -28,6 +31,7 @@ class Shown:
     tags: frozenset[str] | None
     created_ms: int | None
     updated_ms: int | None = None
+    campaigns: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ def ours_of(want: Payload, sent: Payload, shown: Shown) -> Payload:
         groups,
         tags,
         sent.out,
+        sent.campaigns,  # a contact does not show its campaigns
     )
 
 
@@ -129,7 +134,7 @@ def came_true(
         return ("removed",) if after is None else None
     if after is None or after.state != "ok":
         return None
-    enrolled = ("enrolled",) if claims & after.sent.groups else ()
+    enrolled = ("enrolled",) if claims & (after.sent.groups | after.sent.campaigns) else ()
     todo = work(after, kinds)
     match kind:
         case "create" if after.origin == "created":
@@ -138,7 +143,7 @@ def came_true(
             return ("updated",)
         case "move" if after.email == before.move_to:
             return ("moved",)
-        case "group" if before.sent.groups <= after.sent.groups:
+        case "group" | "enrol" if _has_all(before.sent, after.sent):
             return ("grouped", *enrolled)
         case "ungroup" if not todo.leave and not todo.leave_all:
             gone = after.want is None and not todo.untag
@@ -148,3 +153,7 @@ def came_true(
         case "tag" if before.sent.tags <= after.sent.tags:
             return ()
     return None
+
+
+def _has_all(claimed: Payload, now: Payload) -> bool:
+    return claimed.groups <= now.groups and claimed.campaigns <= now.campaigns

@@ -30,6 +30,7 @@ def added(person: Person, before: Person | None, kinds: Mapping[int, GroupKind])
             k: v for k, v in now.custom_fields.items() if then.custom_fields.get(k) != v
         },
         join=tuple(g for g in now.join if g not in then.join),
+        enter=tuple(g for g in now.enter if g not in then.enter),
         leave=tuple(g for g in now.leave if g not in then.leave),
         tag=tuple(t for t in now.tag if t not in then.tag),
         untag=tuple(t for t in now.untag if t not in then.untag),
@@ -46,7 +47,7 @@ def kind_of(todo: Work) -> ChangeKind | None:
         return ChangeKind.REMOVE
     if todo.fields or todo.custom_fields or todo.tag or todo.untag:
         return ChangeKind.UPDATE
-    if todo.join:
+    if todo.join or todo.enter:
         return ChangeKind.GROUP
     return ChangeKind.UNGROUP if todo.leave or todo.leave_all else None
 
@@ -79,6 +80,7 @@ def change_of(
         fields=fields,
         groups=Edit(_sorted(names, todo.join), _sorted(names, todo.leave)),
         tags=Edit(todo.tag, todo.untag),
+        campaigns=_sorted(names, todo.enter),
         enrol=_sorted(names, enrolments(todo, kinds)),
         why=_why(todo),
     )
@@ -101,6 +103,8 @@ def _why(todo: Work) -> str:
         return "opted out in the source: out of every group"
     if todo.fields or todo.custom_fields:
         return "the source has other values"
+    if todo.enter and not (todo.join or todo.leave or todo.tag or todo.untag):
+        return "the sync enrols this person in a campaign"
     return "groups or tags of the sync apply differently now"
 
 

@@ -5,7 +5,7 @@ Source: FluenzR reference, "Campaigns": the campaign, its statistics and the ans
 [D]; the JSON of members, of single e-mails, of the timeline and of activities is [?].
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ COUNTS = (  # [D]
     "unsubscribed",
     "unsubscribeRate",
 )
+ENDED = frozenset({"completed", "archived"})  # they send nothing any more [D]
 TIMES = (
     "date",
     "timestamp",
@@ -144,6 +145,15 @@ class Activity:
     email: str
     node_id: str
     details: dict[str, Any]
+
+
+def called(campaigns: Iterable[Campaign], name: str) -> list[Campaign]:
+    """Those with this id or name (else in another letter case); ended ones only where no other has it."""
+    every = list(campaigns)
+    found = [one for one in every if one.id == name]
+    found = found or [one for one in every if one.name == name]
+    found = found or [one for one in every if one.name.casefold() == name.casefold()]
+    return [one for one in found if one.status not in ENDED] or found
 
 
 def campaign(item: Any) -> Campaign:

@@ -255,7 +255,13 @@ def change_words(change: PastChange, *, email: bool = False) -> list[str]:
     ]
     fields = {name: (pair[0], pair[1]) for name, pair in (detail.get("fields") or {}).items()}
     groups, tags = (_edit(detail.get(name)) for name in ("groups", "tags"))
-    return lines + [f"    {line}" for line in edits(fields, groups, tags)]
+    campaigns = _edit(detail.get("campaigns")).add
+    lines += [f"    {line}" for line in edits(fields, groups, tags, campaigns)]
+    for name in detail.get("skipped", ()):
+        lines.append(
+            f"    campaigns: FluenzR skipped {clean(name)}: in it already, or not to be mailed"
+        )
+    return lines
 
 
 def _edit(told: Mapping[str, Any] | None) -> Edit:

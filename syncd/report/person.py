@@ -22,12 +22,13 @@ NEVER = {
     "~": "replied: joins no dynamic group any more, so that no sequence begins anew",
     "*": "joins no dynamic group: was known before the state was rebuilt",
 }
-PARTS = {"f": "fields", "c": "custom_fields", "g": "groups", "t": "tags"}
+PARTS = {"f": "fields", "c": "custom_fields", "g": "groups", "t": "tags", "p": "campaigns"}
 IN_FLIGHT = {
     "create": "a create was sent and is not confirmed yet",
     "update": "an update was sent and is not confirmed yet",
     "move": "a change of the address was sent and is not confirmed yet",
     "group": "an addition to groups was sent and is not confirmed yet",
+    "enrol": "an enrolment in a campaign was sent and is not confirmed yet",
     "ungroup": "a removal from groups was sent and is not confirmed yet",
     "tag": "new tags were sent and are not confirmed yet",
     "untag": "a removal of tags was sent and is not confirmed yet",
@@ -77,6 +78,7 @@ def person_words(person: Person, *, now_s: float) -> None:
         ("records, in the order in which they count", [_record(r) for r in person.records]),
         ("fields", _fields(person)),
         ("groups", [_group(g) for g in person.groups]),
+        ("campaigns", [_campaign(c) for c in person.campaigns]),
         ("tags", [clean(", ".join(person.tags))] if person.tags else []),
         (
             "put back, until the sources want something else",
@@ -155,6 +157,8 @@ def ledger_words(what: str) -> str:
     """One row of the ledger."""
     if what.startswith("g:"):
         return f'was added to the dynamic group "{clean(what[2:])}" once, or was to be before it was dynamic: is never added there again'
+    if what.startswith("p:"):
+        return f'is or was in the campaign "{clean(what[2:])}": is never enrolled there again'
     return NEVER.get(what, "is barred")
 
 
@@ -186,6 +190,16 @@ def _fields(person: Person) -> list[str]:
         pending = "" if value.confirmed else "  (not confirmed in FluenzR yet)"
         lines.append(f"{clean(value.name)}: {shown(value.value)}{clean(source)}{pending}")
     return lines
+
+
+def _campaign(campaign: Membership) -> str:
+    kind = "takes nobody any more" if campaign.kind == "ended" else "mails whoever is enrolled"
+    by = f", asked for by {', '.join(campaign.by)}" if campaign.by else ""
+    if campaign.there:
+        standing = "was enrolled, or was skipped by FluenzR"
+    else:
+        standing = "is not enrolled yet, or is not because of what stands under never"
+    return clean(f'"{campaign.name}" ({kind}): {standing}{by}')
 
 
 def _group(group: Membership) -> str:

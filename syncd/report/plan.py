@@ -190,14 +190,14 @@ def _block(result: PlanResult, sample: _Sample) -> None:
 
 def _mailed(result: PlanResult, some: list[str]) -> None:
     if not result.enrol:
-        say("  Nobody would be mailed: nobody joins a dynamic group")
+        say("  Nobody would be mailed: nobody joins a dynamic group or a campaign")
         return
     groups = ", ".join(
         f'"{clean(name)}" ({count(n)})' for name, n in sorted(result.enrol_by_group.items())
     )
     say(
         style(f"  {people(result.enrol)} would be mailed", "bold")
-        + (f", on joining the dynamic groups {groups}" if groups else "")
+        + (f", on joining {groups}" if groups else "")
     )
     say(f"    {_named(some, result.enrol)}")
 
@@ -239,7 +239,11 @@ def _change(change: Change) -> None:
     mailed = style("  MAILED", "yellow") if change.enrol else ""
     say(f"  {SIGNS[change.kind]} {clean(change.email)}  {change.kind.value}{mailed}{why}")
     for line in edits(
-        change.fields, change.groups, change.tags, created=change.kind.value == "create"
+        change.fields,
+        change.groups,
+        change.tags,
+        change.campaigns,
+        created=change.kind.value == "create",
     ):
         say(f"      {line}")
 
@@ -248,15 +252,16 @@ def edits(
     fields: dict[str, tuple[object, object]],
     groups: Edit,
     tags: Edit,
+    campaigns: tuple[str, ...] = (),
     *,
     created: bool = False,
 ) -> list[str]:
-    """One line a field (old -> new), one for groups, one for tags."""
+    """One line a field (old -> new), one for groups, one for tags, one for campaigns."""
     lines = []
     for name, (old, new) in fields.items():
         value = shown(new) if created else f"{shown(old)} -> {shown(new)}"
         lines.append(f"{clean(name)}: {value}")
-    for word, edit in (("groups", groups), ("tags", tags)):
+    for word, edit in (("groups", groups), ("tags", tags), ("campaigns", Edit(campaigns))):
         names = [f"+{clean(n)}" for n in edit.add] + [f"-{clean(n)}" for n in edit.remove]
         if names:
             lines.append(f"{word}: {', '.join(names)}")

@@ -12,7 +12,7 @@ from typing import Any
 from syncd.sandbox import groups
 from syncd.sandbox.bodies import strings, text
 from syncd.sandbox.contacts import matching
-from syncd.sandbox.exchange import Answer, Request, invalid, paged, success
+from syncd.sandbox.exchange import Answer, Request, conflict, invalid, paged, success
 from syncd.sandbox.store import Activity, Campaign, Contact, Store
 
 STATUSES = ("draft", "active", "paused", "completed", "archived")  # [D]
@@ -45,6 +45,10 @@ def create(store: Store, request: Request, _: str) -> Answer:
     """POST /campaigns [I]: `name` and `emailAccountId` are required."""
     body, now = request.json(), store.now()
     name, account_id = text(body, "name"), text(body, "emailAccountId")
+    if store.quirks.campaign_names == "unique" and any(
+        one.name == name for one in store.campaigns.values()
+    ):
+        raise conflict("A campaign with this name already exists")
     campaign = Campaign(store.new_id("cmp"), name, now, now, email_account_id=account_id)
     _describe(campaign, body)
     store.campaigns[campaign.id] = campaign
@@ -96,9 +100,18 @@ def list_members(store: Store, request: Request, campaign_id: str) -> Answer:
     """GET /campaigns/:id/contacts [D]."""
     campaign = store.campaign_by_id(campaign_id)
 
-    def member(contact_id: str) -> dict[str, Any]:
+    def member(contact_id: str) -> Any:
         contact = store.contacts[contact_id]
-        return {"id": contact.id, "email": contact.email, "status": contact.status}
+        shown = {"id": contact.id, "email": contact.email, "status": contact.status}
+        match store.quirks.members:
+            case "contact":
+                return shown
+            case "contact_id":
+                return {"id": f"mem_{contact.id}", "contactId": contact.id}
+            case "nested":
+                return {"contact": shown, "status": "active"}
+            case "id":
+                return contact.id
 
     return paged(
         list(campaign.members), member, request.query, total_pages=store.quirks.total_pages
@@ -108,9 +121,17 @@ def list_members(store: Store, request: Request, campaign_id: str) -> Answer:
 def add_members(store: Store, request: Request, campaign_id: str) -> Answer:
     """POST /campaigns/:id/contacts [I]: `contactIds`, `groupIds` or `filters`."""
     campaign, body = store.campaign_by_id(campaign_id), request.json()
+    if campaign.status in ("completed", "archived"):
+        raise invalid(f"A campaign that is {campaign.status} takes nobody")
     contacts, errors = _chosen(store, body)
-    outcomes = Counter(store.enrol(campaign, contact) for contact in contacts)
-    return success({"added": outcomes["added"], "skipped": outcomes["skipped"], "errors": errors})
+    counts = {"added": 0, "skipped": 0}
+    for contact in contacts:
+        outcome = store.enrol(campaign, contact)
+        if outcome == "skipped" and store.quirks.enrol_skips == "errors":
+            errors.append(_enrol_error(store, contact.id, contact.email, "Cannot be enrolled"))
+        else:
+            counts[outcome] += 1
+    return success({**counts, "errors": errors})
 
 
 def remove_members(store: Store, request: Request, campaign_id: str) -> Answer:
@@ -124,7 +145,10 @@ def remove_members(store: Store, request: Request, campaign_id: str) -> Answer:
 
 def stats(store: Store, _request: Request, campaign_id: str) -> Answer:
     """GET /campaigns/:id/stats [I]."""
-    return success(_stats(store.campaign_by_id(campaign_id)))
+    shown = _stats(store.campaign_by_id(campaign_id))
+    return success(
+        {"campaignId": campaign_id, "stats": shown} if store.quirks.stats_nested else shown
+    )
 
 
 def stats_emails(store: Store, _request: Request, campaign_id: str) -> Answer:
@@ -141,12 +165,11 @@ def stats_timeline(store: Store, request: Request, campaign_id: str) -> Answer:
     counts: dict[str, Counter[str]] = {}
     for entry in _between(store.campaign_by_id(campaign_id).activity, request.query):
         counts.setdefault(_start_of(interval, entry.when), Counter())[entry.type] += 1
-    return success(
-        [
-            {"date": date, **{name: counts[date][name] for name in COUNTED}}
-            for date in sorted(counts)
-        ]
-    )
+    points = [
+        {"date": date, **{name: counts[date][name] for name in COUNTED}} for date in sorted(counts)
+    ]
+    nested = {"interval": interval, "timeline": points}
+    return success(nested if store.quirks.stats_nested else points)
 
 
 def activity(store: Store, request: Request, campaign_id: str) -> Answer:
@@ -222,12 +245,27 @@ def _activate(store: Store, campaign: Campaign) -> Answer:
 def _set_status(store: Store, campaign: Campaign, status: str) -> Answer:
     campaign.status = status
     campaign.updated_at = store.now()
-    return success(view(campaign))
+    match store.quirks.campaign_answer:
+        case "campaign":
+            return success(view(campaign))
+        case "status":
+            return success({"id": campaign.id, "status": status})
+        case "nothing":
+            return success(None)
+
+
+def _enrol_error(store: Store, contact_id: str, email: str, message: str) -> dict[str, str]:
+    """One entry of `errors`, naming whom the quirk says [?]."""
+    named = {"contact_id": {"contactId": contact_id}, "email": {"email": email}, "message": {}}
+    return {**named[store.quirks.enrol_errors], "message": message}
 
 
 def _chosen(store: Store, body: dict[str, Any]) -> tuple[list[Contact], list[dict[str, str]]]:
     if "contactIds" in body:
-        return groups.resolve(store, strings(body, "contactIds"))
+        contact_ids = strings(body, "contactIds", most=groups.CONTACT_IDS_MAX)
+        found, errors = groups.resolve(store, contact_ids)
+        unknown = (error["contactId"] for error in errors)
+        return found, [_enrol_error(store, one, "", "Contact not found") for one in unknown]
     if "groupIds" in body:
         wanted = store.known_groups(strings(body, "groupIds"))
         every = store.contacts.values()

@@ -144,6 +144,25 @@ class Account(Store):
         with self.lock:
             return self.create_group(name, dynamic=dynamic)
 
+    def add_campaign(self, name: str, *, status: str = "active") -> Campaign:
+        """A new campaign that no group is linked to."""
+        with self.lock:
+            now = self.now()
+            campaign = Campaign(self.new_id("cmp"), name, now, now, status)
+            self.campaigns[campaign.id] = campaign
+            return campaign
+
+    def enrolled(self, campaign: str) -> set[str]:
+        """The addresses in a campaign, in lower case. Raises KeyError."""
+        with self.lock:
+            members = self.campaign(campaign).members
+            return {self.contacts[one].email.lower() for one in members}
+
+    def enrol_by_hand(self, email: str, campaign: str) -> None:
+        """Somebody adds a contact to a campaign. Raises KeyError."""
+        with self.lock:
+            self.enrol(self.campaign(campaign), self._contact(email))
+
     def remove_group(self, name: str) -> None:
         """Delete a group. Raises KeyError."""
         with self.lock:

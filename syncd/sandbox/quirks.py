@@ -37,6 +37,12 @@ class Quirks:
     status_filter: `status` filters; or is ignored, and everybody is listed.
     status_total: `total` where `status` filters: right; absent; of everybody; or of no more than the page.
     webhook_words: how a webhook's state, a test and the log are told: in words or by flags.
+    members: how GET /campaigns/:id/contacts shows one: the contact, its `contactId`, a `contact` inside, the bare id.
+    enrol_errors: what an entry of `errors` names when somebody cannot be added to a campaign.
+    enrol_skips: whoever is in a campaign already, or may not be mailed, is counted as skipped, or named in `errors`.
+    campaign_answer: what starting, pausing, resuming and archiving answer.
+    stats_nested: statistics, and the timeline, stand inside an object.
+    campaign_names: whether two campaigns may have one name; `unique` answers 409.
     clock_ahead_s: the server's clock against ours.
     body_bytes_max: a larger body is answered with 413 and HTML, as a proxy does.
     """
@@ -61,6 +67,12 @@ class Quirks:
     opt_out_moves: bool = True
     status_filter: Literal["honoured", "ignored"] = "honoured"
     status_total: Literal["right", "absent", "everybody", "page"] = "right"
+    members: Literal["contact", "contact_id", "nested", "id"] = "contact"
+    enrol_errors: Literal["contact_id", "email", "message"] = "contact_id"
+    enrol_skips: Literal["skipped", "errors"] = "skipped"
+    campaign_answer: Literal["campaign", "status", "nothing"] = "campaign"
+    stats_nested: bool = False
+    campaign_names: Literal["any", "unique"] = "any"
     webhook_words: Literal["words", "flags"] = "words"
     total_pages: bool = True
     rate_headers: bool = True
@@ -81,11 +93,13 @@ def readings() -> dict[str, tuple[Any, ...]]:
     del closed["absent"]
     for name in ("status_filter", "status_total"):
         del closed[name]  # they cost requests, which those who go through all readings count
-    del closed["webhook_words"]  # no sync asks for webhooks
+    for name in ("webhook_words", "campaign_answer", "campaign_names"):
+        del closed[name]  # no sync asks for these
     switches = ["bulk_skip_adds_groups", "total_pages"]
     switches += ["rate_headers", "retry_after", "date_header"]
     # Newer ones stand last, so that what a seed has drawn before stays as it was.
     newer = {"sort_updated": closed.pop("sort_updated"), "opt_out_moves": (False, True)}
+    newer |= {name: closed.pop(name) for name in ("members", "enrol_errors", "enrol_skips")}
     return closed | dict.fromkeys(switches, (False, True)) | newer
 
 

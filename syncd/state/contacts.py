@@ -90,18 +90,22 @@ def mark(
     how: Mark,
     *,
     joins: Iterable[int] = (),
+    enters: Iterable[int] = (),
     mails: Sequence[int] = (),
     tags: Iterable[str] = (),
     body: Mapping[str, Any] | None = None,
 ) -> None:
-    """Commit the intent. joins, tags: what it claims; mails: those of the joins that are not known to be static."""
+    """Commit the intent. joins, enters, tags: what it claims; mails: those of the groups and campaigns that mail whoever joins."""
     if body is None and how.kind in ("group", "tag"):
         body = {"g": sorted(joins), "t": sorted(tags)}
     if how.kind == "create":
         claimed = Payload(groups=frozenset(joins), tags=frozenset(tags))
     else:
         claimed = replace(
-            who.sent, groups=who.sent.groups | set(joins), tags=who.sent.tags | set(tags)
+            who.sent,
+            groups=who.sent.groups | set(joins),
+            tags=who.sent.tags | set(tags),
+            campaigns=who.sent.campaigns | set(enters),
         )
     state.write(
         "UPDATE contact SET inflight=?,inflight_at=?,unsettled=?,sent=?,body=? WHERE cid=?",
@@ -143,17 +147,24 @@ def confirm(state: State, cid: int, sent: Payload, *, run: int) -> None:
 
 
 def confirm_created(
-    state: State, cid: int, sent: Payload, *, made_ms: int | None, rid: str | None, run: int
+    state: State,
+    cid: int,
+    sent: Payload,
+    *,
+    made_ms: int | None,
+    rid: str | None,
+    run: int,
+    more: bool = False,
 ) -> None:
-    """FluenzR has made it, and nothing is left to do. Without a Date nothing proves that it is ours.
+    """FluenzR has made it. Without a Date nothing proves that it is ours. more: something is left to do.
 
     rid: None after a bulk, which tells no ids; it stays unknown until it is needed.
     """
     state.write(
-        "UPDATE contact SET state='ok',status='active',todo=0,sent=?1,inflight=NULL,unsettled=0,err=NULL,tries=0,wrote_run=?2,"
+        "UPDATE contact SET state='ok',status='active',todo=?5,sent=?1,inflight=NULL,unsettled=0,err=NULL,tries=0,wrote_run=?2,"
         "origin=CASE WHEN inflight_at IS NOT NULL AND ?3 IS NOT NULL THEN 'created' ELSE 'adopted' END,"
         "made_from=inflight_at,made=?3,made_run=?2 WHERE cid=?4",
-        sent.dump(), run, made_ms, cid,
+        sent.dump(), run, made_ms, cid, more,
     )  # fmt: skip
     if rid is not None:
         state.write("UPDATE OR IGNORE contact SET rid=? WHERE cid=?", rid, cid)
@@ -205,7 +216,7 @@ def absorb(state: State, cid: int, shown: Shown, *, run: int) -> None:
         return
     want, sent = load(row["want"]) or EMPTY, load(row["sent"]) or EMPTY
     ours = is_just_made(claim, want, shown) or is_ours(claim, shown)
-    new = ours_of(want, sent, shown)
+    new = _less_not_entered(state, cid, ours_of(want, sent, shown), shown)
     state.write(
         "UPDATE contact SET rid=?,status=?,state='ok',origin=?,sent=?,inflight=NULL,body=NULL,unsettled=0,"
         "todo=1,touch=max(touch,origin IS NOT ?),read_run=? WHERE cid=?",
@@ -215,9 +226,19 @@ def absorb(state: State, cid: int, shown: Shown, *, run: int) -> None:
     if shown.groups is None:
         ledger.confirm(state, cid)  # not told whether it joined: it counts as enrolled
     else:
-        ledger.withdraw(state, cid, but=shown.groups)
+        ledger.withdraw(state, cid, but=shown.groups | new.campaigns)
         _note_memberships(state, row["email"], new.groups)
     set_email(state, cid, shown.email)
+
+
+def _less_not_entered(state: State, cid: int, sent: Payload, shown: Shown) -> Payload:
+    """Less the campaigns whose enrolment was in doubt and has not come true; where nobody can tell, it counts as done."""
+    if shown.campaigns is None:
+        return sent
+    claimed = {
+        int(row[0][1:]) for row in state.rows("SELECT what FROM never WHERE cid=? AND sure=0", cid)
+    }
+    return replace(sent, campaigns=sent.campaigns - (claimed - shown.campaigns))
 
 
 def _was_replaced(claim: Claim, shown: Shown) -> bool:

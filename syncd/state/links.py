@@ -11,6 +11,7 @@ import orjson
 
 from syncd.core.link import Link, LinkFacts, decide_link
 from syncd.core.merge import Contribution, merge
+from syncd.core.model import GroupKind
 from syncd.core.undo import Exemption, lay_over
 from syncd.state import ledger, undone
 from syncd.state.groups import Groups
@@ -388,12 +389,16 @@ def _merge_one(
             drop(state, cid)  # never was created, and nobody wants it any more
             return
     names = {n: groups.gid(n) for r in records if r.data for n in r.data["g"]}
+    campaigns = {n: groups.campaign(n) for r in records if r.data for n in r.data.get("p", ())}
+    # Not wanted of one that takes nobody: should it take people again, they are new to the guards.
+    campaigns = {n: gid for n, gid in campaigns.items() if groups.kinds[gid] is GroupKind.CAMPAIGN}
     merged = merge(
         records,
         adopted=contact["origin"] == "adopted",
         out=out,
         policy_before=contact["policy"],
         groups=names,
+        campaigns=campaigns,
     )
     wanted, ended = lay_over(merged.want, exempt)
     undone.end(state, cid, ended)

@@ -67,6 +67,13 @@ def find(state: State, email: str) -> Listed | None:
     return None if row is None else load_listed(email, row["rid"], row["shown"])
 
 
+def email_of(state: State, rid: str) -> str | None:
+    """The address under which this run has seen FluenzR's id."""
+    state.db.execute("CREATE INDEX IF NOT EXISTS scratch.listed_rid ON listed(rid)")
+    email: str | None = state.value("SELECT email FROM scratch.listed WHERE rid=?", rid)
+    return email
+
+
 def any_listed(state: State) -> bool:
     """Whether this run has read anybody."""
     return state.value("SELECT 1 FROM scratch.listed LIMIT 1") is not None

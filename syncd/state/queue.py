@@ -159,6 +159,36 @@ def in_flight_of(state: State, kind: str) -> list[sqlite3.Row]:
     )
 
 
+def enrolling(state: State) -> set[int]:
+    """Contacts whose enrolment in a campaign is in flight."""
+    return {row[0] for row in state.rows("SELECT cid FROM contact WHERE inflight='enrol'")}
+
+
+def lost_enrolments(state: State) -> dict[int, dict[int, str | None]]:
+    """The same by campaign: gid -> cid -> FluenzR's id of the contact."""
+    found: dict[int, dict[int, str | None]] = {}
+    for cid, rid, what in state.rows(
+        "SELECT c.cid,c.rid,n.what FROM contact c JOIN never n ON n.cid=c.cid AND n.sure=0 WHERE c.inflight='enrol'"
+    ):
+        found.setdefault(int(what[1:]), {})[cid] = rid
+    return found
+
+
+def made_in(state: State, cids: Iterable[int], *, run: int) -> list[sqlite3.Row]:
+    """cid, email and made_from of those of these contacts that this run has created, and whose id is not known."""
+    wanted = set(cids)
+    rows = state.rows(
+        "SELECT cid,email,made_from FROM contact WHERE todo=1 AND rid IS NULL AND made_run=?", run
+    )
+    return [row for row in rows if row["cid"] in wanted]
+
+
+def email_of(state: State, rid: str) -> str | None:
+    """The address of the contact with FluenzR's id, where it is known."""
+    email: str | None = state.value("SELECT email FROM contact WHERE rid=?", rid)
+    return email
+
+
 def body_of(state: State, cid: int) -> dict[str, Any]:
     """The fields of the bulk update that is in flight: {"f", "c"}."""
     text = state.value("SELECT body FROM contact WHERE cid=?", cid)

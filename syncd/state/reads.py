@@ -235,6 +235,8 @@ def dump(wanted: Wanted) -> str:
     data: dict[str, object] = {
         "f": wanted.fields, "c": wanted.custom_fields, "g": wanted.groups, "t": wanted.tags,
     }  # fmt: skip
+    if wanted.campaigns:
+        data["p"] = wanted.campaigns
     if not wanted.groups_complete:
         data["g?"] = True
     if not wanted.tags_complete:

@@ -16,6 +16,7 @@ import orjson
 
 from syncd.errors import UsageError
 from syncd.state import feedback
+from syncd.state.groups import CAMPAIGNS
 from syncd.state.store import address_key, explained, open_for_reading, record_key
 from syncd.state.undone import PutBack, put_back
 
@@ -117,7 +118,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """One group. by: the syncs that ask for it; there: whether FluenzR was confirmed to have it from us."""
+    """One group or campaign. by: the syncs that ask for it; there: whether FluenzR was confirmed to have it from us."""
 
     name: str
     kind: str
@@ -144,8 +145,10 @@ class Person:
     records: list[LinkedRecord] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
     groups: list[Membership] = field(default_factory=list)
+    campaigns: list[Membership] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
-    never: list[str] = field(default_factory=list)  # as in the ledger, group ids as "g:" + name
+    # as in the ledger, group ids as "g:" + name, campaigns as "p:" + name
+    never: list[str] = field(default_factory=list)
     held: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)  # run, sync, change
     changes: list[PastChange] = field(default_factory=list)
     put_back: list[PutBack] = field(default_factory=list)  # by `undo`, against what is wanted
@@ -310,7 +313,8 @@ def person(
         created_ms=contact["made"] if contact["origin"] == "created" else None,
         records=records,
         values=_values(want, sent, records),
-        groups=_memberships(want, sent, records, groups),
+        groups=_memberships("g", want, sent, records, groups),
+        campaigns=_memberships("p", want, sent, records, groups),
         tags=sorted(want.get("t", ())),
         never=never,
         held=held,
@@ -439,18 +443,19 @@ def _values(
 
 
 def _memberships(
+    part: str,
     want: dict[str, Any],
     sent: dict[str, Any],
     records: Iterable[LinkedRecord],
     groups: dict[int, _Group],
 ) -> list[Membership]:
-    wanted, there = set(want.get("g", ())), set(sent.get("g", ()))
+    wanted, there = set(want.get(part, ())), set(sent.get(part, ()))
     used = [record for record in records if record.data]
     found = []
     for gid in sorted(wanted | there):
         group = groups.get(gid) or _Group(f"group {gid}", "unknown", frozenset())
         by = [
-            r.sync for r in used if r.data and r.live and group.aliases & set(r.data.get("g", ()))
+            r.sync for r in used if r.data and r.live and group.aliases & set(r.data.get(part, ()))
         ]
         found.append(
             Membership(
@@ -466,7 +471,7 @@ def _memberships(
 
 def _groups(db: sqlite3.Connection) -> dict[int, _Group]:
     aliases: dict[int, set[str]] = {}
-    for name, gid in db.execute("SELECT name,gid FROM grp_name"):
+    for name, gid in db.execute("SELECT * FROM grp_name UNION ALL SELECT * FROM campaign_name"):
         aliases.setdefault(gid, set()).add(name)
     return {
         row["gid"]: _Group(row["name"], row["kind"], frozenset(aliases.get(row["gid"], ())))
@@ -482,7 +487,9 @@ def _ledger_name(what: str, groups: dict[int, _Group]) -> str:
     if not what.startswith("g"):
         return what
     group = groups.get(int(what[1:]))
-    return f"g:{group.name}" if group else f"g:group {what[1:]}"
+    if group is None:
+        return f"g:group {what[1:]}"
+    return f"p:{group.name}" if group.kind in CAMPAIGNS else f"g:{group.name}"
 
 
 def _payload(text: str | None) -> dict[str, Any]:

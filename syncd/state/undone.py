@@ -114,12 +114,16 @@ def made_by(state: State, cid: int, run: int) -> list[Exemption]:
 
 @dataclass(slots=True)
 class Past:
-    """What the runs in question did to one contact. later: run -> names that it changed afterwards. joined: names of groups."""
+    """What the runs in question did to one contact. later: run -> names that it changed afterwards.
+
+    joined, enrolled: names of groups, and of campaigns.
+    """
 
     cid: int
     deed: Deed = field(default_factory=Deed)
     later: dict[int, set[str]] = field(default_factory=dict)
     joined: list[str] = field(default_factory=list)
+    enrolled: list[str] = field(default_factory=list)
     before: Person | None = None  # as FluenzR was known to have it, before it was read for this
 
 
@@ -159,6 +163,7 @@ def _past(state: State, cid: int, runs: Sequence[int], names: Mapping[int, str])
         if run in runs:
             past.deed.take(email, {**detail, "fields": fields})
             past.joined += detail.get("groups", {}).get("add", ())
+            past.enrolled += detail.get("campaigns", {}).get("add", ())
         elif run > max(runs):
             past.later.setdefault(run, set()).update(_changed(detail))
     return past

@@ -37,6 +37,7 @@ def wanted(person: Person) -> Payload:
         want,
         fields={k: v for k, v in want.fields.items() if v is not None},
         custom_fields={k: v for k, v in want.custom_fields.items() if v is not None},
+        campaigns=frozenset(),
     )
 
 
@@ -111,7 +112,7 @@ def create_one(session: Session, person: Person, gids: tuple[int, ...]) -> Job:
     try:
         answer = yield lambda: session.api.create(body)
     except NOT_SENT:
-        _unmark(session, [person])
+        session.unmark([person])
         raise
     except Conflict:
         _leave_in_doubt(session, [person])  # there already: read and adopted
@@ -139,7 +140,13 @@ def _created(
     if made_ms is not None:
         made_ms += DATE_STEP_MS
     contacts.confirm_created(
-        session.state, person.cid, sent, made_ms=made_ms, rid=rid, run=session.run
+        session.state,
+        person.cid,
+        sent,
+        made_ms=made_ms,
+        rid=rid,
+        run=session.run,
+        more=bool(person.want and person.want.campaigns),
     )
     sync = session.sync_of(person.cid)
     session.books.add(sync, "created")
@@ -250,7 +257,7 @@ def update_one(session: Session, update: Update) -> Job:
     try:
         yield lambda: session.api.update(rid, body)
     except NOT_SENT:
-        _unmark(session, [person])
+        session.unmark([person])
         raise
     except NotFound:
         _leave_in_doubt(session, [person])
@@ -319,21 +326,21 @@ def _ask_bulk(
     try:
         answer: BulkAnswer = yield lambda: session.api.bulk(body)
     except NOT_SENT:
-        _unmark(session, people)
+        session.unmark(people)
         raise
     except NotSupported:
-        _unmark(session, people)
+        session.unmark(people)
         session.no_bulk()
         return None
     except Refused as error:
-        _unmark(session, people)
+        session.unmark(people)
         return error
     except Unanswered as error:
         session.doubt([person.cid for person in people], error)
         return None
     said = _refusal_of_all(answer, len(people))
     if said is not None:
-        _unmark(session, people)
+        session.unmark(people)
     return said or answer
 
 
@@ -361,12 +368,6 @@ def _refuse_together(session: Session, kind: str, people: Sequence[Person], erro
     with session.state.tx():
         session.refuse_together([person.cid for person in people], words, said=alike.words)
     return True
-
-
-def _unmark(session: Session, people: Sequence[Person]) -> None:
-    with session.state.tx():
-        for person in people:
-            contacts.unmark(session.state, person)
 
 
 def _leave_in_doubt(session: Session, people: Sequence[Person]) -> None:

@@ -3,29 +3,21 @@
 Before an address change, a deletion or an enrolment the contact has been read in this run: a hand may have changed it.
 """
 
-import contextlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import structlog
-
 from syncd.core.person import Payload, Person, Work, work
-from syncd.errors import AccessDenied, Conflict, NotFound, NotSupported, Refused, Unanswered
-from syncd.fluenzr.campaign_types import Campaign
+from syncd.errors import Conflict, NotFound, NotSupported, Refused, Unanswered
 from syncd.state import contacts, listed, queue
 from syncd.state.links import drop, new_contact
 from syncd.state.runs import log_change
+from syncd.upload.campaigns import enter_one, leave_campaigns
 from syncd.upload.listing import note_listed
 from syncd.upload.pool import Job, Request
 from syncd.upload.readback import find, verify
 from syncd.upload.session import NOT_SENT, Session, encode, words_of
-
-log = structlog.get_logger(__name__)
-CAMPAIGNS_REFUSED = "campaigns.refused"
-
-ENDED_CAMPAIGNS = frozenset({"completed", "archived"})  # they send nothing any more [D]
 
 
 def _single(
@@ -133,6 +125,7 @@ def settle_by_id(session: Session, cid: int) -> Job:
         return
     steps: tuple[tuple[str, bool], ...] = (
         ("ungroup", bool(todo.leave)), ("untag", bool(todo.untag)), ("group", bool(todo.join)), ("tag", bool(todo.tag)),
+        ("enrol", bool(todo.enter)),
     )  # fmt: skip
     for kind, needed in steps:
         if needed and not (yield from _step(session, cid, kind)):
@@ -150,7 +143,8 @@ def _ready(session: Session, cid: int) -> Generator[Request, Any, tuple[Person, 
     # Whoever opted out leaves the groups, whoever else may come to this address.
     if not (todo.leave_all or todo.look_up) and queue.contested(session.state, person):
         return None
-    risky = todo.delete or todo.leave_all or todo.look_up or session.mails(todo.join)
+    mails = todo.enter or session.mails(todo.join)
+    risky = todo.delete or todo.leave_all or todo.look_up or mails
     fresh = queue.read_in(session.state, cid) == session.run
     if person.rid is None or todo.delete or (risky and not fresh):
         if not (yield from verify(session, cid)):
@@ -196,6 +190,8 @@ def _step(session: Session, cid: int, kind: str) -> Generator[Request, Any, bool
         _done(session, person, replace(sent, tags=sent.tags - set(tags)), "untag", detail, *counted)
     elif kind == "group":
         return (yield from _join(session, cid))
+    elif kind == "enrol":
+        return (yield from enter_one(session, cid))
     else:
         tags = todo.tag
         if not (
@@ -243,7 +239,7 @@ def _leave_all(session: Session, person: Person) -> Job:
     """The source says that the person opted out: out of every campaign and group, also those given by hand."""
     assert person.rid is not None
     rid, rids = person.rid, _all_groups(session, person)
-    if not (yield from _leave_campaigns(session, rid)):
+    if not (yield from leave_campaigns(session, rid)):
         return
     if rids and not (
         yield from _single(
@@ -253,31 +249,8 @@ def _leave_all(session: Session, person: Person) -> Job:
         return
     gids = tuple(sorted(session.groups.gids_of(rids)))
     detail = {"groups": {"add": [], "remove": _names(session, gids)}, "opted_out": True}
-    sent = replace(person.sent, groups=frozenset(), out=True)
+    sent = replace(person.sent, groups=frozenset(), campaigns=frozenset(), out=True)
     _done(session, person, sent, "ungroup", detail, *(("ungrouped",) if rids else ()))
-
-
-def _leave_campaigns(session: Session, rid: str) -> Generator[Request, Any, bool]:
-    """Out of every campaign that may still send. Doing it twice does no harm, so nothing is marked. False: not sure, later again."""
-    try:
-        if session.campaigns is None:
-            session.campaigns = yield from _campaigns(session)
-        for campaign in session.campaigns:
-            session.sent += 1
-            with contextlib.suppress(Refused):  # not a member, or no such endpoint on this account
-                yield partial(session.api.remove_from_campaign, campaign, [rid])
-    except (Unanswered, Refused):
-        return False
-    return True
-
-
-def _campaigns(session: Session) -> Generator[Request, Any, list[str]]:
-    try:
-        found: list[Campaign] = yield session.api.campaigns
-    except AccessDenied as error:  # the key serves for contacts only: groups are left all the same
-        log.warning(CAMPAIGNS_REFUSED, why=str(error))
-        return []
-    return [campaign.id for campaign in found if campaign.status not in ENDED_CAMPAIGNS]
 
 
 def _all_groups(session: Session, person: Person) -> list[str]:
@@ -317,10 +290,10 @@ def join_many(session: Session, gid: int, people: Sequence[Person]) -> Job:
     try:
         yield lambda: session.api.add_contacts_to_group(group, rids)
     except NOT_SENT:
-        _unmark_all(session, people)
+        session.unmark(people)
         raise
     except (NotSupported, NotFound, Refused) as error:
-        _unmark_all(session, people)
+        session.unmark(people)
         if isinstance(error, NotSupported | NotFound) or len(people) == 1:
             session.group_endpoint = False
             return
@@ -334,9 +307,3 @@ def join_many(session: Session, gid: int, people: Sequence[Person]) -> Job:
             for person in people:
                 _joined(session, person, (gid,))
         session.watch.advance(len(people), detail=session.budget())
-
-
-def _unmark_all(session: Session, people: Sequence[Person]) -> None:
-    with session.state.tx():
-        for person in people:
-            contacts.unmark(session.state, person)

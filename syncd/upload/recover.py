@@ -1,19 +1,20 @@
 """Whatever is in flight is read before anything else happens to it: after a crash, a time-out, an answer that does not fit."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import structlog
 
-from syncd.core.person import Payload
 from syncd.core.undo import CUSTOM
 from syncd.errors import Refused, Unanswered
 from syncd.fluenzr.types import Contact, Page
 from syncd.state import contacts, queue
 from syncd.state.queue import Unsettled
 from syncd.state.runs import log_change
+from syncd.upload.campaigns import look_up_lost
 from syncd.upload.listing import PAGE_ROWS, note_listed
 from syncd.upload.pool import Job, Request
 from syncd.upload.readback import verify_job
@@ -40,11 +41,14 @@ def recover(session: Session) -> bool:
             break
         log.warning(CONTACTS_DOUBTED, contacts=len(queue.in_flight(session.state)))
         wait_until_settled(session, queue.last_unsettled(session.state))
+        look_up_lost(session)
         for kind in ("create", "update"):
             session.pool.drive(iter([_lost_batches(session, kind)]))
-        cids = queue.in_flight(session.state)
+        unknown = queue.enrolling(session.state) - session.entered.keys()
+        cids = [cid for cid in queue.in_flight(session.state) if cid not in unknown]
         session.watch.phase("", "check", len(cids))
         session.pool.drive(_each(session, cids))
+        session.entered.clear()
     return bool(set(before).difference(queue.in_flight(session.state)))
 
 
@@ -95,6 +99,23 @@ def _lost_batches(session: Session, kind: str) -> Job:
             _send_again(session, row["cid"])
 
 
+def read_created(session: Session, cids: Sequence[int]) -> Job:
+    """Many people whom this run has created, and whose ids no answer told: a few listings instead of one read for each."""
+    rows = queue.made_in(session.state, cids, run=session.run)
+    since = min((row["made_from"] or 0 for row in rows), default=0)
+    if len(rows) < MANY or not since:
+        return
+    try:
+        newest, _ = yield from _newest(session, since, pages_max=2 * len(rows) // PAGE_ROWS + 2)
+    except (Unanswered, Refused):
+        return
+    for row in rows:
+        contact = newest.get(row["email"])
+        if contact is not None:
+            note_listed(session, contact)
+            session.settle(row["cid"], contact)
+
+
 def _send_again(session: Session, cid: int) -> None:
     """No accident at this address: the same update may simply be sent again, all of its fields."""
     person = session.person(cid)
@@ -112,7 +133,7 @@ def _send_again(session: Session, cid: int) -> None:
         detail = {"fields": olds}  # the old values are known here for the last time
         log_change(session.state, session.run, cid, person.email, session.now_s(), "lost", detail)
         # What the fields are now nobody knows: they count as never sent.
-        known = Payload(groups=person.sent.groups, tags=person.sent.tags, out=person.sent.out)
+        known = replace(person.sent, fields={}, custom_fields={})
         queue.send_again(session.state, cid, known)
         if contacts.bump(
             session.state,
@@ -125,7 +146,7 @@ def _send_again(session: Session, cid: int) -> None:
 
 
 def _newest(
-    session: Session, since: int
+    session: Session, since: int, *, pages_max: int = NEWEST_PAGES_MAX
 ) -> Generator[Request, Any, tuple[dict[str, Contact], bool]]:
     """Contacts made since (ms), by address, and whether none can be missing.
 
@@ -139,7 +160,7 @@ def _newest(
         page.items
         and (first.total is None or len(found) < first.total)
         and (found[-1].created_ms or 0) >= since
-        and number < NEWEST_PAGES_MAX
+        and number < pages_max
     ):
         number += 1
         page = yield partial(_page, api, "desc", number)

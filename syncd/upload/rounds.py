@@ -7,18 +7,18 @@ reading what is in doubt.
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from syncd.core.person import Person, Work, work
+from syncd.core.person import Person, Work, enrolments, work
 from syncd.errors import ConfigError, Conflict, Unanswered
 from syncd.state import listed, queue
 from syncd.state.groups import SeenGroup
 from syncd.state.links import SyncRule, link, merge_touched
 from syncd.state.queue import Filter
-from syncd.upload import bulk, by_id
+from syncd.upload import bulk, by_id, campaigns
 from syncd.upload.erase import erase_due
 from syncd.upload.listing import read_groups
 from syncd.upload.pool import Job
 from syncd.upload.readback import verify, verify_job
-from syncd.upload.recover import recover
+from syncd.upload.recover import read_created, recover
 from syncd.upload.session import Session
 
 ROUNDS_MAX = 5
@@ -234,17 +234,22 @@ def _update_by_id(session: Session, cid: int) -> Job:
 
 
 def _join(session: Session) -> None:
-    """Adds to groups, up to 1000 people a request; single adds are left to the next step."""
+    """Adds to groups and campaigns, up to 1000 people a request; what is left goes with the next step."""
     cids = [
         person.cid
         for person, todo in _due(session, queue.PRESENT)
-        if todo.join
-        and (person.rid is None or (session.mails(todo.join) and not _fresh(session, person.cid)))
+        if (todo.join or todo.enter)
+        and (
+            person.rid is None
+            or (enrolments(todo, session.groups.kinds) and not _fresh(session, person.cid))
+        )
         and not queue.contested(session.state, person)
     ]
-    session.pool.drive(verify_job(session, cid) for cid in cids)
+    session.pool.drive(iter([read_created(session, cids)]))
+    session.pool.drive(verify_job(session, cid) for cid in cids if not _fresh(session, cid))
     if session.group_endpoint:
         session.pool.drive(_joins(session))
+    session.pool.drive(_enters(session))
 
 
 def _fresh(session: Session, cid: int) -> bool:
@@ -263,6 +268,18 @@ def _joins(session: Session) -> Iterator[Job]:
             yield by_id.join_many(session, gid, people)
     for gid, people in batches.rest():
         yield by_id.join_many(session, gid, people)
+
+
+def _enters(session: Session) -> Iterator[Job]:
+    batches: Batches[int, Person] = Batches()
+    for person, todo in _due(session, queue.IDENTIFIED):
+        ready = campaigns.may_enter_now(todo) and _fresh(session, person.cid)
+        if not ready or queue.contested(session.state, person):
+            continue
+        for gid, people in batches.add(todo.enter[0], person):
+            yield campaigns.enter_many(session, gid, people)
+    for gid, people in batches.rest():
+        yield campaigns.enter_many(session, gid, people)
 
 
 def _by_id(session: Session) -> Iterator[Job]:

@@ -4,7 +4,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -84,6 +84,8 @@ class Session:
     )
     group_endpoint: bool = True  # POST /groups/:id/contacts serves (its body is not documented [?])
     campaigns: list[str] | None = None  # ids of those that may still send; None: not asked yet
+    # cid -> of the campaigns whose enrolment is in doubt, those that it is in; None: nobody can tell
+    entered: dict[int, frozenset[int] | None] = field(default_factory=dict)
     bulk_missing: bool = False  # this account has no bulk endpoint
     # By kind of write, and how often the people were tried: those who were not tried alone must not wait for those who were.
     alike: dict[tuple[str, int], Alike] = field(default_factory=lambda: defaultdict(Alike))
@@ -138,6 +140,12 @@ class Session:
             else:
                 contacts.unanswered(self.state, cids, now_s=self.now_s())
 
+    def unmark(self, people: Sequence[Person]) -> None:
+        """What was about to be sent was definitely not applied."""
+        with self.state.tx():
+            for person in people:
+                contacts.unmark(self.state, person)
+
     def person(self, cid: int) -> Person | None:
         """One contact as the state has it now."""
         return contacts.person(self.state, cid)
@@ -178,6 +186,8 @@ class Session:
         """The same inside a transaction."""
         sync = self.sync_of(cid)
         shown = None if contact is None else self.shown(contact)
+        if shown is not None:
+            shown = replace(shown, campaigns=self.entered.get(cid))
         kinds = self.groups.kinds
         settled = contacts.settle(
             self.state, cid, shown, run=self.run, now_s=self.now_s(), kinds=kinds
@@ -212,6 +222,8 @@ class Session:
             "remove": sorted(names[g] for g in left),
         }
         tags = {"add": sorted(settled.tags & after.sent.tags), "remove": sorted(untagged)}
+        entered = settled.claims & after.sent.campaigns
+        campaigns = {"add": sorted(names[g] for g in entered), "remove": []}
         kinds = {
             "updated": "update",
             "moved": "move",
@@ -224,6 +236,7 @@ class Session:
             kind = settled.kind
         if kind is not None and "created" not in done:
             detail: dict[str, Any] = {"fields": fields, "groups": groups, "tags": tags}
+            detail["campaigns"] = campaigns
             detail["answer"] = "lost"
             if settled.kind == "delete":
                 detail["deleted"] = True

@@ -6,6 +6,7 @@ from syncd.core.merge import Contribution, merge
 from syncd.core.person import Payload
 
 GROUPS = {"A": 1, "B": 2}
+CAMPAIGNS = {"A": 3, "Q1": 4}
 
 
 def record(
@@ -16,6 +17,7 @@ def record(
         "c": data.get("c", {}),
         "g": data.get("g", []),
         "t": data.get("t", []),
+        **({"p": data["p"]} if "p" in data else {}),
     }
     return Contribution(rank, rank, f"k{rank}", live, policy, full, skip)
 
@@ -23,7 +25,14 @@ def record(
 def of(
     *records: Contribution, adopted: bool = False, out: bool = False, before: str | None = None
 ) -> Any:
-    return merge(records, adopted=adopted, out=out, policy_before=before, groups=GROUPS)
+    return merge(
+        records,
+        adopted=adopted,
+        out=out,
+        policy_before=before,
+        groups=GROUPS,
+        campaigns=CAMPAIGNS,
+    )
 
 
 def test_the_first_sync_that_has_a_value_wins_field_by_field() -> None:
@@ -33,6 +42,13 @@ def test_the_first_sync_that_has_a_value_wins_field_by_field() -> None:
     )
     assert merged.want.fields == {"company": "One", "phone": "2"}
     assert merged.sync == 0
+
+
+def test_campaigns_are_the_union_of_live_records_and_of_those_that_take_people() -> None:
+    first, second = record(0, p=["A", "ended"]), record(1, p=["Q1"], policy="keep", live=False)
+    assert of(first, second).want.campaigns == {3}
+    assert of(first, record(1, p=["Q1"])).want.campaigns == {3, 4}
+    assert of(first, out=True).want.campaigns == frozenset()
 
 
 def test_groups_and_tags_are_the_union() -> None:
