@@ -73,11 +73,11 @@ BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key of TOML that needs no quotes
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What was asked for. fields: FluenzR's name -> the source's; None: as suggested."""
+    """What was asked for. fields: FluenzR's name -> the source's, a path or a table; None: as suggested."""
 
     connector: str
     options: Mapping[str, str]
-    fields: Mapping[str, str] | None = None
+    fields: Mapping[str, Any] | None = None
     groups: tuple[str, ...] = ()
     schedule: str = SCHEDULE
 
@@ -342,8 +342,9 @@ def ask(connector: str | None, given: Mapping[str, str], *, folder: Path) -> Wis
             )
             default = f"env:{option.upper()}" if secret else ""
             options[option] = _answer(questionary.text(words, default=default))
-    fields, _ = _fields(kind, options_of(kind, options), folder)
-    mapping = _ask_mapping(fields)
+    whole = options_of(kind, options)
+    fields, _ = _fields(kind, whole, folder)
+    mapping = _ask_mapping(fields, _preset(kind, whole, folder))
     groups = _answer(
         questionary.text("Groups for everybody, with commas (a missing one is created, static):")
     )
@@ -370,21 +371,29 @@ def _schedule_fits(text: str) -> bool | str:
     return True
 
 
-def _ask_mapping(fields: list[SourceField]) -> dict[str, str]:
-    """Where each of FluenzR's fields is; nothing is asked of a source that could not be reached."""
+def _ask_mapping(fields: list[SourceField], preset: Preset | None) -> dict[str, Any]:
+    """Where each of FluenzR's fields is, beginning with what is usual; nothing is asked of a source that could not be reached."""
     import questionary
 
-    suggested, mapping, nothing = suggest(fields), {}, "(leave it out)"
+    usual = preset.fields if preset else suggest(fields)
+    mapping, nothing = dict[str, Any](), "(leave it out)"
     for ours in USUAL if fields else ():
-        choices = ([] if ours == "email" else [nothing]) + [one.name for one in fields]
-        reply = _answer(
-            questionary.select(
-                f"{ours} is in", choices=choices, default=suggested.get(ours, choices[0])
-            )
-        )
+        values = {one.name: one.name for one in fields}
+        first = nothing
+        if ours in usual:
+            first = _shown(usual[ours])
+            values = {first: usual[ours], **values}  # also where it is no field alone
+        choices = [*([] if ours == "email" else [nothing]), *values]
+        default = first if first in choices else choices[0]
+        reply = _answer(questionary.select(f"{ours} is in", choices=choices, default=default))
         if reply != nothing:
-            mapping[ours] = reply
+            mapping[ours] = values[reply]
     return mapping
+
+
+def _shown(source: str | Mapping[str, Any]) -> str:
+    """Where a value comes from, in words: a path, or an expression."""
+    return source if isinstance(source, str) else str(source.get("expr") or source.get("path"))
 
 
 def _answer(question: "Question") -> str:

@@ -110,6 +110,7 @@ class PipedriveConnector:
                 "firstName": "first_name",
                 "lastName": "last_name",
                 "company": "_company.name",
+                "jobTitle": "job_title",
                 "phone": "_phone",
                 "website": "_company.website",
             },

@@ -12,6 +12,7 @@ KEY_CHARS = 40  # of a custom field
 ALWAYS = (
     "id", "name", "first_name", "last_name", "emails", "phones", "org_id", "owner_id", "label_ids",
     "add_time", "update_time", "visible_to", "picture_id", "marketing_status", "doi_status",
+    "job_title",  # only where the account syncs contacts [S1]; elsewhere it is not told, so not known
 )  # fmt: skip
 # Sent only with the Campaigns add-on [S1]: asked for where they are used.
 ADDED = ("marketing_status", "doi_status")
