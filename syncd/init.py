@@ -378,7 +378,7 @@ def _ask_mapping(fields: list[SourceField], preset: Preset | None) -> dict[str, 
     usual = preset.fields if preset else suggest(fields)
     mapping, nothing = dict[str, Any](), "(leave it out)"
     for ours in USUAL if fields else ():
-        values = {one.name: one.name for one in fields}
+        values: dict[str, Any] = {one.name: one.name for one in fields}
         first = nothing
         if ours in usual:
             first = _shown(usual[ours])

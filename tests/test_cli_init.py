@@ -2,15 +2,19 @@
 
 import stat
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from doubles.hubspot import TOKEN, HubSpot
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
 from shell import KEY, Shell, shell_fixture  # noqa: F401 - a fixture
 
 from syncd import config
 from syncd.connector import SourceField
-from syncd.init import Wish, draft, suggest, suggest_key, suggest_opt_out
+from syncd.init import Wish, ask, draft, suggest, suggest_key, suggest_opt_out
 from syncd.registry import names
 
 CSV = ("init", "--connector", "csv", "--yes", "--set", "path=people.csv")
@@ -188,3 +192,43 @@ def test_a_crm_brings_its_mapping_along(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "config.toml").write_text(made.text)
     monkeypatch.setenv("FLUENZR_API_KEY", KEY)
     assert config.load(tmp_path / "config.toml").syncs["customers"].opted_out
+
+
+@pytest.fixture(name="answered")
+def answered_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """A terminal on which these keys are pressed."""
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        yield keys.send_text
+
+
+def test_questions_about_a_crm_begin_with_its_own_mapping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answered: Callable[[str], None]
+) -> None:
+    monkeypatch.setenv("HUBSPOT_TOKEN", TOKEN)
+    with HubSpot() as crm:
+        given = {"token": "env:HUBSPOT_TOKEN", "base_url": crm.url}
+        up = "\x1b[A"
+        answered("\r" * 6 + up + "\r" + "Customers, CRM\r" + "\r")  # all as they stand; no website
+        wish = ask("hubspot", given, folder=tmp_path)
+        document = tomllib.loads(draft(wish, folder=tmp_path).text)
+    fields = document["sync"]["customers"]["fields"]
+    assert fields == {
+        "email": "email",
+        "firstName": "firstname",
+        "lastName": "lastname",
+        "company": {"expr": "_company.name or company"},
+        "jobTitle": "jobtitle",
+        "phone": {"expr": "phone or mobilephone"},
+    }
+    assert document["sync"]["customers"]["opted_out"] == "hs_email_optout"
+    assert document["sync"]["customers"]["groups"] == ["Customers", "CRM"]
+
+
+def test_questions_about_a_file_begin_with_what_its_columns_are_called(
+    shell: Shell, answered: Callable[[str], None]
+) -> None:
+    shell.write("people.csv", "id,E-Mail,Vorname,x\n1,ann@example.com,Ann,1\n")
+    answered("\r" * 9)
+    wish = ask("csv", {"path": "people.csv"}, folder=shell.folder)
+    assert wish.fields == {"email": "E-Mail", "firstName": "Vorname"}
