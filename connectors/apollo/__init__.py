@@ -96,12 +96,12 @@ class ApolloConnector:
         return ", ".join([f"Apollo: {total:,} contacts can be read", *lacking])
 
     def fields(self) -> list[SourceField]:
-        """What every contact may have, then the custom fields by their ids."""
+        """The custom fields by their ids, then what every contact may have."""
         with self._api() as api:
             custom = custom_fields(api)
         return [
-            *(SourceField(name) for name in FIELDS),
             *(SourceField(key, one.name) for key, one in custom.items() if key not in FIELDS),
+            *(SourceField(name) for name in FIELDS),
         ]
 
     def preset(self) -> Preset:
