@@ -4,7 +4,6 @@ It implements `syncd.watch.Watch`; where stderr is no terminal, nobody looks on.
 """
 
 import sys
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from syncd.report.text import clean
@@ -71,12 +70,7 @@ class Bar:
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        problem: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._progress.stop()
 
     def phase(self, sync: str, phase: str, total: int | None) -> None:

@@ -6,7 +6,6 @@ A step is one transaction (`syncd.promotion`); these are the questions that it a
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
-from types import TracebackType
 from typing import Self
 
 from syncd.core.change import Change
@@ -141,12 +140,7 @@ class ChangeBook:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._db.close()
 
     def add(self, change: Change, digest: bytes, *, free: bool) -> None:
