@@ -4,6 +4,7 @@ The outbox is the witness: Newsletter is a dynamic group, so whoever is created 
 mailed twice.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -595,6 +596,27 @@ def test_throttled_request_is_sent_again(
     assert sorted(house.mailed()) == addresses(3)
     assert bulks(house) == (3 if path == BULK else 1)
     assert is_quiet(house)
+
+
+def test_a_long_wait_for_its_turn_does_not_age_what_is_in_flight(house: House) -> None:
+    """Killed at the moment of sending, the next process must know when that was."""
+    house.write(*people(2))
+    house.configure()
+    seen: list[float] = []
+
+    def look() -> None:  # FluenzR is at work, and this process knows nothing else
+        for _ in range(200):
+            seen[:] = [found["unsettled"] for found in house.query("SELECT unsettled FROM contact")]
+            if min(seen) > house.clock.now_s() - SETTLE_S / 2:
+                return
+            time.sleep(0.02)
+
+    house.fault(Throttle(retry_after_s=300), "POST", BULK, nth={1})
+    house.fault(Act(action=look), "POST", BULK, times=1)
+    before_s = house.clock.now_s()
+    assert house.sync().created == 2
+    assert house.clock.now_s() - before_s >= 300
+    assert min(seen) >= before_s + 300 - SETTLE_S / 2
 
 
 def test_endless_throttling_fails_the_run_and_loses_nothing(house: House) -> None:

@@ -152,6 +152,14 @@ def last_unsettled(state: State, cids: Iterable[int] | None = None) -> Unsettled
     )
 
 
+def sent_at_most_now(state: State, *, since_s: int, now_s: int) -> None:
+    """Whatever was marked since then and has no answer may have been sent as late as now (inside a transaction)."""
+    state.write(
+        "UPDATE contact SET unsettled=? WHERE inflight IS NOT NULL AND unsettled BETWEEN max(1,?) AND ?",
+        now_s, since_s, now_s - 1,
+    )  # fmt: skip
+
+
 def in_flight_of(state: State, kind: str) -> list[sqlite3.Row]:
     """cid, email and inflight_at of what was sent as one kind."""
     return state.rows(

@@ -14,6 +14,7 @@ from syncd.errors import Interrupted
 
 THREADS_MAX = 16  # requests in flight; enough for 900 a minute at a second each
 STOP_CHECK_S = 0.5  # how often a stop is looked for while answers are awaited
+SLOW_S = 10.0  # a request that takes longer may still wait for its turn: it is kept in mind as sent just now
 STOP_WAIT_S = 5.0  # how long answers are still awaited after a stop
 MEANWHILE_S = 0.5  # how often the run's thread looks up from its jobs
 
@@ -25,6 +26,7 @@ class Pool:
     """A few threads for requests. abort: closes the connections, so that a stop does not wait for time-outs.
 
     meanwhile: called twice a second while jobs are driven, between their steps: never inside a transaction.
+    still_waiting: the same, while a request takes long, with the epoch second at which it was handed over.
     """
 
     def __init__(
@@ -36,6 +38,9 @@ class Pool:
     ) -> None:
         self._clock, self._abort, self._meanwhile = clock, abort, meanwhile
         self._looked_s = clock.monotonic_s()
+        self.still_waiting: Callable[[float], None] | None = None
+        self._handed_over_s: dict[Future[Any], float] = {}
+        self._told_s = 0.0
         self._executor = ThreadPoolExecutor(max_workers=THREADS_MAX, thread_name_prefix="fluenzr")
 
     def close(self) -> None:
@@ -64,7 +69,9 @@ class Pool:
                 self._abort()
             self._look_up()
             done, _ = wait(active, timeout=STOP_CHECK_S, return_when=FIRST_COMPLETED)
+            self._tell_of_slow_ones()
             for future in done:
+                del self._handed_over_s[future]
                 error = self._resume(active, active.pop(future), future)
                 failure = failure or error
         if failure is not None:
@@ -104,4 +111,11 @@ class Pool:
             request = advance()
         except StopIteration:
             return
-        active[self._executor.submit(request)] = job
+        future = self._executor.submit(request)
+        active[future], self._handed_over_s[future] = job, self._clock.now_s()
+
+    def _tell_of_slow_ones(self) -> None:
+        now_s, oldest_s = self._clock.now_s(), min(self._handed_over_s.values())
+        if self.still_waiting is not None and now_s - max(oldest_s, self._told_s) >= SLOW_S:
+            self.still_waiting(oldest_s)
+            self._told_s = now_s

@@ -95,6 +95,14 @@ class Session:
     books: Books = field(default_factory=Books)
     sent: int = 0  # writes of this round
 
+    def __post_init__(self) -> None:
+        self.pool.still_waiting = self._note_still_waiting
+
+    def _note_still_waiting(self, since_s: float) -> None:
+        """A request handed over then may be sent at any moment: should we die, it was sent now, and not when it was marked."""
+        with self.state.tx():
+            queue.sent_at_most_now(self.state, since_s=int(since_s), now_s=self.now_s())
+
     def no_bulk(self) -> None:
         """The bulk endpoint is not there: contacts go one by one from here on. Raises where the configuration insists on it."""
         if self.bulk == "on":
