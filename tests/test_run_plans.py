@@ -102,6 +102,19 @@ def test_one_person_alone_removes_nobody(house: House) -> None:
     assert (result.updated, result.removed) == (3, 2)
 
 
+@pytest.mark.parametrize("order", [{"email": ANN}, {"email": BOB}, {"limit": 1}])
+def test_careful_try_takes_nobody_out_whom_the_filter_leaves_out(
+    house: House, order: dict[str, object]
+) -> None:
+    house.configure(groups=["Customers"], where="score|int > 0")
+    house.write(row(1, ANN, score=1), row(2, BOB, score=1), row(3, CAT))
+    house.sync()
+    house.write(row(1, ANN, score=1, first="Ann"), row(2, BOB, score=0), row(3, CAT))
+    assert house.sync(**order).records_held == (2 if order == {"email": BOB} else 1)
+    assert house.members("Customers") == {ANN, BOB}
+    assert house.sync().removed == 1
+
+
 def test_the_first_so_many(house: House) -> None:
     house.write(*people(10))
     assert house.sync(limit=3).created == 3

@@ -300,7 +300,9 @@ def count_staged(state: State, found: Read) -> None:
 def keep_only_chosen(state: State, found: Read, *, email: str | None, limit: int | None) -> None:
     """Leave on the stage only one person, or the first so many; nobody leaves the sync by such a read."""
     before = state.value("SELECT count(*) FROM scratch.stage WHERE skip IS NULL")
-    gone = found.gone  # nobody leaves the sync by such a read
+    left = found.gone + state.write(  # also whom the filter takes out
+        "DELETE FROM scratch.stage WHERE skip='filtered' AND rowno IN (SELECT rowno FROM record WHERE live=1)"
+    )
     state.write("DELETE FROM scratch.gone")
     if email is not None:
         state.write(
@@ -313,4 +315,4 @@ def keep_only_chosen(state: State, found: Read, *, email: str | None, limit: int
             limit,
         )
     kept = state.value("SELECT count(*) FROM scratch.stage WHERE skip IS NULL")
-    found.passed_over, found.full = before - kept + gone, False
+    found.passed_over, found.full = before - kept + left, False
