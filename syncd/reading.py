@@ -156,17 +156,17 @@ class _Reading:
                     self._record(event)
                 else:
                     self._other(event)
-        except DuplicateKey as error:
-            raise self._with_first_place(error, fields) from None
-        except SourceError:
             self._walk.flush()
+        except SourceError as error:
+            self._walk.keep_opt_outs()
+            if isinstance(error, DuplicateKey):
+                raise self._with_first_place(error, fields) from None
             raise
         finally:
             self._walk.close()
             close = getattr(events, "close", None)
             if close is not None:
                 close()
-        self._walk.flush()
         if found.full:
             self._walk.mark_gone(list(self._walk.unseen()))
         count_staged(self._state, found)

@@ -1,5 +1,6 @@
 """When a source is read, and what a broken read means."""
 
+import pytest
 from house import FIELDS, House, house_fixture, loaded, row, two_syncs  # noqa: F401 - a fixture
 
 from syncd.core.result import Status
@@ -51,6 +52,22 @@ def test_broken_read_still_says_who_opted_out(house: House) -> None:
     house.sync()
     assert house.account.groups_of(ANN) == set()
     assert house.everybody() == {ANN, BOB}
+
+
+@pytest.mark.parametrize("twice", [BOB, CAT])
+def test_read_with_a_key_that_stands_there_twice_still_says_who_opted_out(
+    house: House, twice: str
+) -> None:
+    """Whether the key is known or new; and where the same row is there with and without the opt-out, that counts."""
+    loaded(house, row(1, ANN), row(2, BOB), groups=["Customers"], opted_out="out")
+    number = 2 if twice == BOB else 3
+    house.write(
+        row(1, ANN, out="yes"), row(number, twice, first="x"), row(number, twice, out="yes")
+    )
+    assert house.sync().status is Status.FAILED
+    house.write(row(1, ANN), row(2, BOB), row(3, CAT))
+    house.sync()
+    assert house.members("Customers") == {BOB, CAT} - ({CAT} if twice == CAT else set())
 
 
 def test_one_broken_source_does_not_stop_the_other(house: House) -> None:

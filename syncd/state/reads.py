@@ -168,11 +168,7 @@ class Walk:
     def flush(self) -> None:
         """Write what is staged so far."""
         try:
-            self._state.db.executemany(
-                "INSERT INTO scratch.stage(rowno,key,email,fingerprint,data,skip,note,place)"
-                " VALUES(?,?,?,?,?,?,?,?)",
-                self._rows,
-            )
+            self._insert("INSERT", self._rows)
         except sqlite3.IntegrityError:
             seen = dict(self._state.db.execute("SELECT key,place FROM scratch.stage").fetchall())
             for row in self._rows:
@@ -181,6 +177,17 @@ class Walk:
                     raise DuplicateKey(key, place, first=seen[key]) from None
             raise
         self._rows.clear()
+
+    def keep_opt_outs(self) -> None:
+        """The read is broken: of what is not written yet only the opt-outs count. Of two rows with one key, the one that says so."""
+        self._insert("INSERT OR REPLACE", [row for row in self._rows if row[5] == "opted_out"])
+        self._rows.clear()
+
+    def _insert(self, insert: str, rows: list[tuple[object, ...]]) -> None:
+        self._state.db.executemany(
+            f"{insert} INTO scratch.stage(rowno,key,email,fingerprint,data,skip,note,place) VALUES(?,?,?,?,?,?,?,?)",
+            rows,
+        )
 
     def mark_gone(self, rownos: Iterable[int]) -> None:
         """Note records that the source no longer has."""
