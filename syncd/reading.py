@@ -114,7 +114,8 @@ def read(state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, wat
         return tally_all_same(state, sync)
     with contextlib.suppress(SourceError):  # the read itself says it, after what it can still give
         check_names(feed)
-    due_full = sync.full_at is None or now_s - sync.full_at >= feed.settings.full_every_s
+    age_s = -1 if sync.full_at is None else now_s - sync.full_at
+    due_full = not 0 <= age_s < feed.settings.full_every_s  # below 0: our clock was ahead then
     cursor = None if full or due_full or not same_version else sync.cursor
     watch.phase(feed.name, "read", sync.read_count)
     broken: SourceError | None = None

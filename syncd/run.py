@@ -29,7 +29,7 @@ from syncd.planning import Forecast, pending
 from syncd.promotion import Ground, meet_pending, promote_read
 from syncd.reading import Feed, check_names, read
 from syncd.sealed import SealedPlan
-from syncd.state import books, events, links, listed, reads, runs, sealed, steps, unusable
+from syncd.state import books, events, links, listed, queue, reads, runs, sealed, steps, unusable
 from syncd.state.groups import Groups
 from syncd.state.links import SyncRule
 from syncd.state.reads import Read, SyncRow
@@ -227,6 +227,8 @@ class _Run:
 
     def _prepare(self) -> None:
         """Before anything else: the groups' types, what is in flight, who has opted out."""
+        with self.state.tx():
+            queue.rein_in(self.state, now_s=self.session.now_s())
         self._read_groups()
         recover(self.session)
         listing.refresh_opt_outs(self.session)

@@ -70,6 +70,23 @@ class Killer(Nobody):
             raise Killed
 
 
+class Ahead(FakeClock):
+    """The house's clock, for a machine that believes to be some days further."""
+
+    def __init__(self, clock: FakeClock, days: float) -> None:
+        super().__init__()
+        self._clock, self._ahead_s = clock, days * 86_400
+
+    def now_s(self) -> float:
+        return self._clock.now_s() + self._ahead_s
+
+    def monotonic_s(self) -> float:
+        return self._clock.monotonic_s()
+
+    def sleep_s(self, seconds: float) -> None:
+        self._clock.sleep_s(seconds)
+
+
 class House:
     """One account, its sources and its state. What tests look at often has a short name here."""
 
@@ -154,10 +171,11 @@ class House:
         """One run; the result of the only (or first) sync."""
         return self.sync_all(*names, **order)[0]
 
-    def sync_all(self, *names: str, **order: Any) -> list[SyncResult]:
-        """One run; every sync's result. The books balance, and only a failed run has an error."""
+    def sync_all(self, *names: str, ahead_days: float = 0, **order: Any) -> list[SyncResult]:
+        """One run; every sync's result. The books balance, and only a failed run has an error. ahead_days: of our clock alone."""
+        clock = Ahead(self.clock, ahead_days)
         results = run.sync(
-            self.settings, run.Order(names=names, **order), clock=self.clock, watch=Nobody()
+            self.settings, run.Order(names=names, **order), clock=clock, watch=Nobody()
         )
         for result in results:
             assert result.missing() == 0, result

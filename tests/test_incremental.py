@@ -92,6 +92,15 @@ def test_a_cursor_of_no_use_reads_everything_and_sees_who_left(house: House, crm
     assert house.members("Customers") == {"ann@example.com", "bob@example.com"}
 
 
+def test_a_full_read_by_a_clock_that_was_ahead_does_not_stand_for_the_next_one(
+    house: House, crm: HubSpot
+) -> None:
+    house.sync(full=True, ahead_days=365)
+    house.later(days=1)
+    del crm.contacts[3]
+    assert house.sync().gone == 1
+
+
 def test_an_opt_out_of_the_crm_is_taken_over_incrementally(house: House, crm: HubSpot) -> None:
     crm.put(3, hs_email_optout="true")
     result = house.sync()

@@ -9,12 +9,9 @@ from typing import Any
 import pytest
 from house import BULK, House, house_fixture, people, row  # noqa: F401 - a fixture
 
-from syncd import run
 from syncd.core.result import Status
 from syncd.sandbox.faults import Act, Drop, Late
 from syncd.sandbox.faults import Status as Broken
-from syncd.testing.clock import FakeClock
-from syncd.watch import Nobody
 
 ANN, BOB, CAT, DAN = (f"{name}@example.com" for name in ("ann", "bob", "cat", "dan"))
 ZOE = "zoe@example.com"
@@ -719,23 +716,6 @@ def test_an_address_change_waits_for_a_contact_that_cannot_be_read(house: House)
     assert house.everybody() == {"ann.lee@example.com"}
 
 
-class Ahead(FakeClock):
-    """The house's clock, for a machine that believes to be a day further."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        super().__init__()
-        self._clock = clock
-
-    def now_s(self) -> float:
-        return self._clock.now_s() + 86_400
-
-    def monotonic_s(self) -> float:
-        return self._clock.monotonic_s()
-
-    def sleep_s(self, seconds: float) -> None:
-        self._clock.sleep_s(seconds)
-
-
 def test_a_clock_that_jumps_ahead_does_not_shorten_the_settle_time(house: House) -> None:
     """The process died after a request without answer, and came back a day ahead: the request may still take effect."""
     house.account.add_group("Newsletter", dynamic=True)
@@ -744,8 +724,20 @@ def test_a_clock_that_jumps_ahead_does_not_shorten_the_settle_time(house: House)
     house.fault(Late(after_s=100.0), "POST", BULK, times=1)
     house.killed_at("settle")
     house.write(row(1, BOB))
-    run.sync(house.settings, run.Order(), clock=Ahead(house.clock), watch=Nobody())
+    house.sync(ahead_days=1)
     house.later(minutes=10)
     house.sync()
     assert house.everybody() == {BOB}
     assert len(house.mailed()) == 1
+
+
+def test_a_clock_that_was_a_year_ahead_puts_nothing_off(house: House) -> None:
+    """Somebody has put it right: whom FluenzR refused meanwhile is tried again, as after any other refusal."""
+    given(house, row(1, ANN), row(2, BOB))
+    house.account.refuse(ANN)
+    house.write(row(1, ANN, first="Ann"), row(2, BOB))
+    house.sync(ahead_days=365)
+    house.account.accept(ANN)
+    house.later(hours=2)
+    assert house.sync().updated == 1
+    assert first_name(house, ANN) == "Ann"

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from syncd.core.person import Payload, Person
-from syncd.state.contacts import PERSON, people_of
+from syncd.state.contacts import BACKOFF_S_MAX, PERSON, people_of
 from syncd.state.store import State
 
 CHUNK_ROWS = 1000  # due contacts that are loaded at a time
@@ -47,6 +47,13 @@ def due(state: State, which: Filter, *, now_s: int, only_stepped: bool) -> Itera
         if len(rows) < CHUNK_ROWS:
             return
         last = rows[-1]["cid"]
+
+
+def rein_in(state: State, *, now_s: int) -> None:
+    """Whoever is put off for longer than anybody ever is was so by a clock that was ahead: due now (inside a transaction)."""
+    state.write(
+        "UPDATE contact SET not_before=0 WHERE tries>0 AND not_before>?", now_s + BACKOFF_S_MAX
+    )
 
 
 def due_count(state: State) -> int:

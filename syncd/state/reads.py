@@ -179,8 +179,8 @@ class Walk:
         self._rows.clear()
 
     def keep_opt_outs(self) -> None:
-        """The read is broken: of what is not written yet only the opt-outs count. Of two rows with one key, the one that says so."""
-        self._insert("INSERT OR REPLACE", [row for row in self._rows if row[5] == "opted_out"])
+        """The read is broken: of what is not written yet only the opt-outs count."""
+        self._insert("INSERT OR IGNORE", [row for row in self._rows if row[5] == "opted_out"])
         self._rows.clear()
 
     def _insert(self, insert: str, rows: list[tuple[object, ...]]) -> None:
