@@ -26,6 +26,7 @@ from syncd.fluenzr.types import Group
 from syncd.init import as_expression, suggest_opt_out
 from syncd.reading import ALWAYS_KNOWN, Feed, asking, unknown_names
 from syncd.state.store import hold, open_state
+from syncd.write_back import writer_of
 
 KEY_SHAPE = re.compile(r"flz_sk_[A-Za-z0-9]{32}")  # [D]: another shape is only a warning
 REQUEST_S_MAX = 60.0  # a request to FluenzR is over after this, whatever happens
@@ -93,6 +94,7 @@ def findings(load: Callable[[], Settings], *, offline: bool, clock: Clock) -> It
         if f"source.{sync.source}" not in broken:  # its failure says it all
             yield from _names(settings, name, sync, clock)
         yield from _sync(name, sync, there)
+        yield from _write_back(settings, name, clock)
 
 
 def gravest(found: list[Finding]) -> int:
@@ -222,6 +224,19 @@ def _connector(settings: Settings, name: str, clock: Clock) -> Connector:
     return registry.load(source.connector)(
         source.validated, Context(folder=settings.folder, clock=clock)
     )
+
+
+def _write_back(settings: Settings, name: str, clock: Clock) -> Iterator[Finding]:
+    """Whether the source can be told what FluenzR hears; nothing is written."""
+    writer = writer_of(settings, name, clock)
+    if writer is None:
+        return
+    place = f"sync.{name}.write_back"
+    try:
+        with asking(settings.write_backs[name].writer):
+            yield _ok(place, writer.check())
+    except (SourceError, ConfigError) as error:
+        yield _failed(place, error)
 
 
 def _sync(name: str, sync: SyncSettings, there: _There | None) -> Iterator[Finding]:

@@ -33,8 +33,10 @@ from syncd.config_models import (
     SyncSettings,
     Table,
     WebhooksSettings,
+    WriteBackSettings,
+    WriteBackTable,
 )
-from syncd.connector import Context
+from syncd.connector import Context, Options
 from syncd.core.mapping import FLUENZR_FIELDS, RESERVED_NAMES
 from syncd.core.nearest import suggestion
 from syncd.errors import ConfigError
@@ -56,6 +58,7 @@ CONFIG_BYTES_MAX = 1024 * 1024  # a hundred syncs take a tenth of it: larger is 
 NAME_CHARS_MAX = 64  # of a source or a sync: it stands in tables and log lines
 PREFIX: Final = "SYNCD_"
 LEVEL: Final = "__"
+WRITE_BACK: Final = "write_back"
 PLACES: Final = (
     "config.toml",
     "~/.config/fluenzr-syncd/config.toml",
@@ -251,12 +254,14 @@ class _Check:
         http = self._optional(HttpSettings, tables, "http")
         webhooks = self._optional(WebhooksSettings, tables, "webhooks")
         sources = dict(self._sources(tables["source"]))
+        write_backs = dict(self._write_backs(tables["sync"], sources))
         syncs = dict(self._syncs(tables["sync"], list(tables["source"]), sources))
         if self.mistakes or fluenzr is None or state is None or guard is None:
             return None
         return Settings(
-            self._file, self._folder, fluenzr, state, guard, http, webhooks, sources, syncs
-        )
+            self._file, self._folder, fluenzr, state, guard, http, webhooks, sources, syncs,
+            write_backs,
+        )  # fmt: skip
 
     def _mistake(self, text: str, *place: str | int) -> None:
         self.mistakes.append(Mistake(join(*place), text))
@@ -324,10 +329,54 @@ class _Check:
             if "fields" not in table and source is not None:
                 table = {**self._preset(source), **table}
             self._fields(table.get("fields", {}), "sync", name, "fields")
+            table = {key: value for key, value in table.items() if key != WRITE_BACK}
             settings = self._table(SyncSettings, table, "sync", name)
             if settings is not None:
                 self._sent_names(settings, "sync", name, "fields")
                 yield name, settings.named(name)
+
+    def _write_backs(
+        self, tables: Raw, sources: dict[str, SourceSettings]
+    ) -> Iterator[tuple[str, WriteBackSettings]]:
+        for name, sync in tables.items():
+            table = sync.get(WRITE_BACK) if isinstance(sync, dict) else None
+            source = sources.get(str(sync.get("source"))) if isinstance(sync, dict) else None
+            if table is None or source is None:
+                continue
+            place = ("sync", name, WRITE_BACK)
+            if not isinstance(table, dict):
+                self._mistake(f"a table expected, not {found(WRITE_BACK, table)}", *place)
+                continue
+            ours = {key: table[key] for key in WriteBackTable.model_fields if key in table}
+            settings = self._table(WriteBackTable, ours, *place)
+            writer = settings.writer or source.connector if settings else None
+            if settings is None or writer is None:
+                continue
+            if writer not in registry.writers():
+                hint = suggestion(writer, registry.writers())
+                self._mistake(f'there is no writer "{writer}"; {hint}', *place, "writer")
+                continue
+            validated = self._writer_options(writer, table, source, *place)
+            if validated is not None:
+                yield name, WriteBackSettings(writer, settings.heard, validated)
+
+    def _writer_options(
+        self, writer: str, table: Raw, source: SourceSettings, *place: str
+    ) -> Options | None:
+        """The writer's own options; what is not given, and is the same for reading, comes from the source."""
+        try:
+            model = registry.load_writer(writer).OPTIONS
+        except ConfigError as error:
+            self._mistake(str(error), *place, "writer")
+            return None
+        shared = source.options if writer == source.connector else {}
+        options = {key: value for key, value in shared.items() if key in model.model_fields}
+        options |= {k: v for k, v in table.items() if k not in WriteBackTable.model_fields}
+        try:
+            return model.model_validate(options, context={"folder": self._folder})
+        except ValidationError as error:
+            self.mistakes += mistakes_of(error, model, options, *place)
+            return None
 
     def _preset(self, source: SourceSettings) -> Raw:
         """What the source's connector maps by itself, as a sync's table would say it."""

@@ -37,6 +37,7 @@ from syncd.core.mapping import FieldRule, MappingRules, NameRule
 from syncd.core.nearest import nearest
 from syncd.core.schedule import Schedule, parse_duration_s, parse_schedule
 from syncd.secret import Secret
+from syncd.writer import Heard
 
 FLUENZR_URL: Final = "https://api.fluenzr.co/v1"  # [I]
 LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -338,6 +339,24 @@ class SourceSettings:
     validated: Options = field(repr=False)
 
 
+class WriteBackTable(Table):
+    """`[sync.NAME.write_back]` without the writer's own options. writer: that of the source's connector by default."""
+
+    writer: str | None = None
+    heard: Annotated[frozenset[Heard], Field(min_length=1)] = frozenset(
+        {Heard.OPTED_OUT, Heard.BOUNCED}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBackSettings:
+    """What of FluenzR a sync's source is told, and by which writer. validated: the writer's own model."""
+
+    writer: str
+    heard: frozenset[Heard]
+    validated: Options = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration. path: the file; folder: where relative paths start. syncs: in file
@@ -353,3 +372,4 @@ class Settings:
     webhooks: WebhooksSettings | None
     sources: Mapping[str, SourceSettings]
     syncs: Mapping[str, SyncSettings]
+    write_backs: Mapping[str, WriteBackSettings]  # by the sync's name

@@ -29,8 +29,9 @@ def m002_undo(db: Database) -> None:
 
 @migrations()
 def m003_feedback(db: Database) -> None:
-    """Who has bounced or unsubscribed, counted without reading everybody."""
-    db.execute(M003)
+    """Who has bounced, unsubscribed or replied, found without reading everybody; and what of it a source was told."""
+    for statement in M003.split(";\n\n"):
+        db.execute(statement)
 
 
 @migrations()
@@ -164,7 +165,15 @@ BEGIN DELETE FROM undone WHERE cid=NEW.cid; END
 """
 
 M003 = """
-CREATE INDEX contact_feedback ON contact(sync,status) WHERE status IN ('bounced','unsubscribed')
+CREATE INDEX contact_feedback ON contact(sync,status) WHERE status IN ('unsubscribed','bounced','blocked','replied');
+
+CREATE TABLE written_back(
+  rowno INTEGER PRIMARY KEY,    -- of `record`
+  told TEXT,                    -- the status that its source was last told; NULL: none yet
+  tries INTEGER NOT NULL DEFAULT 0, not_before INTEGER NOT NULL DEFAULT 0, err TEXT
+) STRICT;
+
+CREATE TRIGGER written_back_gone AFTER DELETE ON record BEGIN DELETE FROM written_back WHERE rowno=OLD.rowno; END
 """
 
 # A campaign is a row of `grp` with the kind `campaign`, or `ended` when it takes nobody any more.

@@ -1,4 +1,4 @@
-"""The connectors that are installed, ours and everybody's, found by the entry-point group.
+"""The connectors and writers that are installed, ours and everybody's, found by their entry-point groups.
 
 A third party's package declares a name and a class under that group; it is installed beside the
 product and needs nothing else. Only the connector that is asked for is imported, so that a broken
@@ -12,55 +12,76 @@ from typing import cast
 
 from syncd.connector import Connector
 from syncd.errors import ConfigError
+from syncd.writer import Writer
 
 GROUP = "syncd.connectors"
 CONTRACT = ("OPTIONS", "ABILITIES", "SUMMARY", "check", "fields", "preset", "token", "read")
+WRITERS = "syncd.writers"
+WRITER_CONTRACT = ("OPTIONS", "SUMMARY", "BATCH_MAX", "check", "write")
 
 _EXTRA = re.compile(r"([\w.-]+).*;.*\bextra\s*==\s*['\"]([\w.-]+)['\"]")
 
 
 def names() -> list[str]:
     """The names of all connectors, sorted; none of them is imported."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    return _names(GROUP)
+
+
+def writers() -> list[str]:
+    """The names of all writers, sorted; none of them is imported."""
+    return _names(WRITERS)
 
 
 def load(name: str) -> type[Connector]:
     """The class of the connector called `name`; unknown or unusable, ConfigError."""
-    point = _only(name)
+    return cast("type[Connector]", _load(GROUP, name, "connector", CONTRACT))
+
+
+def load_writer(name: str) -> type[Writer]:
+    """The class of the writer called `name`; unknown or unusable, ConfigError."""
+    return cast("type[Writer]", _load(WRITERS, name, "writer", WRITER_CONTRACT))
+
+
+def _names(group: str) -> list[str]:
+    return sorted({point.name for point in entry_points(group=group)})
+
+
+def _load(group: str, name: str, what: str, contract: tuple[str, ...]) -> type:
+    point = _only(group, name, what)
     try:
         loaded = point.load()
     except Exception as error:  # whatever a third party's module raises
         raise ConfigError(
-            f"The connector {name!r} of the package {_package(point)} cannot be loaded",
+            f"The {what} {name!r} of the package {_package(point)} cannot be loaded",
             why=f"{type(error).__name__}: {error}",
             hint=_remedy(point, error),
         ) from error
-    lacking = [part for part in CONTRACT if not hasattr(loaded, part)]
+    lacking = [part for part in contract if not hasattr(loaded, part)]
     if not isinstance(loaded, type) or lacking:
         raise ConfigError(
-            f"{point.value} of the package {_package(point)} is not a connector",
+            f"{point.value} of the package {_package(point)} is not a {what}",
             why=f"It has no {', '.join(lacking)}" if lacking else "It is not a class",
             hint="Tell the package's author, or install another version",
         )
-    return cast("type[Connector]", loaded)
+    return loaded
 
 
-def _only(name: str) -> EntryPoint:
+def _only(group: str, name: str, what: str) -> EntryPoint:
     """The one entry point called `name`; the same one twice (two paths to one package) is one."""
     found = {
-        (point.value, _package(point)): point for point in entry_points(group=GROUP, name=name)
+        (point.value, _package(point)): point for point in entry_points(group=group, name=name)
     }
     if not found:
-        near = get_close_matches(name, names(), n=1, cutoff=0.5)
+        near = get_close_matches(name, _names(group), n=1, cutoff=0.5)
         raise ConfigError(
-            f"There is no connector {name!r}",
-            why=f"Installed are {', '.join(names()) or 'none'}",
+            f"There is no {what} {name!r}",
+            why=f"Installed are {', '.join(_names(group)) or 'none'}",
             hint=f"Did you mean {near[0]!r}?" if near else "Install the package that has it",
         )
     if len(found) > 1:
         packages = sorted(package for _, package in found)
         raise ConfigError(
-            f"There are several connectors {name!r}",
+            f"There are several {what}s {name!r}",
             why=f"They come from {' and '.join(packages)}",
             hint="Uninstall all but one of these packages",
         )

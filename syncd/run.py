@@ -42,6 +42,7 @@ from syncd.upload.refresh import note_account_listed, refresh_account
 from syncd.upload.rounds import opt_out, upload
 from syncd.upload.session import Session
 from syncd.watch import Watch
+from syncd.write_back import write_back
 
 UNUSABLE_SHOWN_MAX = 5  # records without a usable address that a plan names
 
@@ -222,8 +223,21 @@ class _Run:
             self._fail_all(error)
             self._close_books()
             raise
+        if not (self.order.chosen or self.order.sealed):  # a careful try touches nobody else
+            self._write_back()
         self._close_books()
         return [part.result for part in self.parts]
+
+    def _write_back(self) -> None:
+        """Tell the sources what FluenzR has heard, also where something else has failed."""
+        for part in self.parts:
+            told = write_back(
+                self.settings, self.state, part.row, clock=self.clock, watch=self.session.watch
+            )
+            part.result.written_back, part.result.back_refused = told.written, told.refused
+            part.result.back_error = told.error
+            if (told.error or told.refused) and part.result.status is Status.OK:
+                part.result.status = Status.PARTIAL
 
     def _prepare(self) -> None:
         """Before anything else: the groups' types, what is in flight, who has opted out."""

@@ -54,6 +54,7 @@ CONNECTOR_MAY_FROM_SYNCD = {
     "syncd.process",
     "syncd.secret",
     "syncd.temporary",
+    "syncd.writer",
 }
 ONLY_IN = {  # module -> patterns of the files that may import it
     "sqlite3": {"syncd/state/*"},

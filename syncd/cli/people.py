@@ -103,19 +103,22 @@ def release(context: typer.Context, emails: Emails) -> None:
 
 
 def list_quarantine(context: typer.Context, *, json: Json = False) -> None:
-    """Who waits, until when, and FluenzR's words."""
+    """Who waits, until when, and FluenzR's words; and what a source does not take back."""
     from syncd.report import people
     from syncd.state import quarantine as state
-    from syncd.state import story, unusable
+    from syncd.state import story, unusable, write_back
 
     invocation: Invocation = context.obj
     with story.reading(invocation.settings().state.path) as db:
         stuck = state.stuck(db) if db else []
         records, total = unusable.unreadable(db) if db else ([], 0)
+        untold = write_back.stuck(db) if db else []
     if json:
         people.quarantine_json(stuck, records)
+        people.untold_json(untold)
     else:
         people.quarantine_words(stuck, records, total, now_s=invocation.clock.now_s())
+        people.untold_words(untold)
 
 
 def retry(
@@ -130,7 +133,7 @@ def retry(
     """
     from syncd.report import people
     from syncd.state import quarantine as state
-    from syncd.state import store
+    from syncd.state import store, write_back
 
     if bool(emails) == everybody:
         raise UsageError(
@@ -141,7 +144,7 @@ def retry(
     invocation: Invocation = context.obj
     count = store.change(
         invocation.settings().state.path,
-        lambda opened: state.retry(opened, wanted),
+        lambda opened: state.retry(opened, wanted) + (write_back.retry(opened) if everybody else 0),
         clock=invocation.clock,
         wait_s=WAIT_S,
     )

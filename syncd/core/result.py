@@ -55,10 +55,13 @@ class SyncResult:
     quarantined: int = 0
     held: int = 0
     enrolled: int = 0
+    written_back: int = 0  # records whose source was told what FluenzR has heard
     requests: int = 0
     seconds: float = 0.0
     error: str | None = None
     # beside the contract, for words and checks
+    back_refused: int = 0  # records of which the source does not take it
+    back_error: str = ""  # why the source was not told the rest
     skipped_by: dict[str, int] = field(default_factory=dict)  # reason -> records
     trips: list[str] = field(default_factory=list)  # what each guard says
     records_quarantined: int = 0
@@ -73,7 +76,7 @@ class SyncResult:
     def contract(self) -> dict[str, Any]:
         """The object of `syncd sync --json`."""
         beside = {"skipped_by", "trips", "records_quarantined", "records_held", "exit_code"}
-        beside |= {"alike", "refused", "unplanned"}
+        beside |= {"alike", "refused", "unplanned", "back_refused", "back_error"}
         return {k: v for k, v in asdict(self).items() if k not in beside}
 
     def missing(self) -> int:

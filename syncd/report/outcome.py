@@ -57,6 +57,7 @@ def _lines(result: SyncResult) -> list[str]:
     if result.enrolled:
         lines.append(f"mailed: {people(result.enrolled)}, on joining dynamic groups")
     lines += _of_a_plan(result)
+    lines += _written_back(result)
     if result.status is Status.HELD:
         lines += [f"held: {clean(trip)}" for trip in result.trips]
         if result.held:
@@ -74,6 +75,23 @@ def _lines(result: SyncResult) -> list[str]:
     if result.alike:
         lines.append(f"FluenzR gives everybody the same answer: {clean(result.alike)}")
         lines.append("put that right first, then: syncd quarantine retry --all")
+    return lines
+
+
+def _written_back(result: SyncResult) -> list[str]:
+    """What the source was told, and what it was not."""
+    lines = []
+    if result.written_back:
+        lines.append(
+            f"told the source: {people(result.written_back)} who opted out, bounced or replied"
+        )
+    if result.back_refused:
+        lines.append(
+            f"{people(result.back_refused)} of whom the source does not take it: `syncd quarantine list` says why"
+        )
+    if result.back_error:
+        lines.append(f"the source was not told everything: {clean(result.back_error)}")
+        lines.append("the next run tells it again")
     return lines
 
 

@@ -10,6 +10,7 @@ from syncd.report.text import clean, count, iso, people, say, say_json, table
 from syncd.state.quarantine import Stuck
 from syncd.state.release import Released
 from syncd.state.unusable import Unusable
+from syncd.state.write_back import Untold
 
 ENDED = {
     "x": "was deleted by hand in FluenzR",
@@ -120,6 +121,36 @@ def quarantine_words(
         say("Next: syncd quarantine retry EMAIL  (without waiting; or --all)")
         say("      syncd quarantine drop EMAIL   (give the change up)")
     unusable_words(records, total)
+
+
+def untold_json(untold: Iterable[Untold]) -> None:
+    """One object a record whose source does not take what FluenzR has heard."""
+    for one in untold:
+        say_json(
+            {
+                "email": one.email,
+                "sync": one.sync,
+                "key": one.key,
+                "tries": one.tries,
+                "next_try": iso(one.not_before_s),
+                "error": one.error,
+                "write_back": True,
+            }
+        )
+
+
+def untold_words(untold: list[Untold]) -> None:
+    """Whom sources do not take back."""
+    if not untold:
+        return
+    say()
+    say(f"{people(len(untold))} of whom a source does not take what FluenzR has heard:")
+    for line in table(
+        [(one.email, one.sync, one.key, one.error) for one in untold],
+        ("email", "sync", "key", "because"),
+    ):
+        say(line)
+    say("They are told again later; without waiting: syncd quarantine retry --all")
 
 
 def retried(number: int) -> None:

@@ -163,6 +163,7 @@ def _purge_words(state: "State", emails: Iterable[str]) -> None:
     folded = [email.casefold() for email in emails]
     state.db.create_function("quotes", 1, lambda text: text is not None and _quotes(text, folded))
     state.write("UPDATE contact SET err=NULL WHERE quotes(err)")
+    state.write("UPDATE written_back SET err=NULL WHERE quotes(err)")
     state.write(
         "UPDATE run_sync SET error=?1,counts=json_set(counts,'$.error',?1) WHERE quotes(error)",
         NAMED,

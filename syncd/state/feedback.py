@@ -33,9 +33,10 @@ def of_groups(state: State, syncs: Sequence[int]) -> dict[int, tuple[int, int]]:
 
 
 def of_sync(db: sqlite3.Connection, sync: int) -> dict[str, int]:
-    """status -> people of one sync, of those who have bounced or unsubscribed. For `status`: an index answers it."""
+    """status -> people of one sync, but for those of whom nothing was heard. For `status`: an index answers it."""
     rows = db.execute(
-        "SELECT status,count(*) FROM contact WHERE sync=? AND status IN ('bounced','unsubscribed') GROUP BY status",
+        "SELECT status,count(*) FROM contact"
+        " WHERE sync=? AND status IN ('unsubscribed','bounced','blocked','replied') GROUP BY status",
         (sync,),
     )
     return dict(rows.fetchall())

@@ -1,0 +1,60 @@
+"""The contract of what writes back: opt-outs, bounces and replies, from FluenzR into a source.
+
+A writer is a class of its own, found through the entry-point group `syncd.writers`: a connector only ever reads, and so does its
+login, unless somebody has configured `[sync.NAME.write_back]`. A writer is told each thing at least once, so writing the same
+again must change nothing. It imports what a connector may.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol
+
+from syncd.connector import Context, Options
+
+
+class Heard(StrEnum):
+    """What FluenzR has heard of a person."""
+
+    OPTED_OUT = "opted_out"  # unsubscribed, or blocked by hand
+    BOUNCED = "bounced"
+    REPLIED = "replied"
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One thing to be written. key: of the source's record. email: FluenzR's address. at: UTC, when we write it."""
+
+    key: str
+    email: str
+    heard: Heard
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """The source does not take this one. why: in its own words."""
+
+    key: str
+    why: str
+
+
+class Writer(Protocol):
+    """One source that is written to. Construction is cheap and touches nothing outside.
+
+    BATCH_MAX: so much news at a time. An option that the source's connector has too is taken from there unless it is given.
+    """
+
+    OPTIONS: ClassVar[type[Options]]
+    SUMMARY: ClassVar[str]
+    BATCH_MAX: ClassVar[int]
+
+    def __init__(self, options: Any, context: Context) -> None:
+        """options: an instance of OPTIONS."""
+
+    def check(self) -> str:
+        """Say in a few words where is written to. Raises SourceError when that cannot work; writes nothing."""
+
+    def write(self, news: Sequence[News]) -> Iterator[Unwritten]:
+        """Write all of it; yields what was refused. Raises SourceError: then none of it counts, and all of it comes again."""
