@@ -225,6 +225,48 @@ def test_a_winner_comes_once_where_contacts_are_read_by_id(crm: HubSpot) -> None
     assert sorted(keys(read(crm, None, *wanted))) == ["1", "3", "4", "5", "6", "7"]
 
 
+@pytest.mark.parametrize("moves", [False, True])
+def test_an_opt_out_is_seen_whether_or_not_it_changes_the_contact(
+    crm: HubSpot, moves: bool
+) -> None:
+    """Who clicks a link in a mail did not edit the contact, and nobody says whether that moves its time."""
+    for key in range(1, 404):
+        crm.put(key, email=f"p{key}@example.com", hs_email_optout="true" if key > 10 else "false")
+    crm.clock.advance_s(3600)
+    names = ("email", "hs_email_optout")
+    first = read(crm, None, *names)
+    crm.clock.advance_s(86_400)
+    second = read(crm, cursor(first), *names)
+    crm.clock.advance_s(3600)
+    crm.unsubscribe(2)
+    crm.lag_s = 60
+    if moves:
+        crm.put(2, firstname="Out")
+    assert keys(read(crm, cursor(second), *names)) == []  # the search does not know it yet
+    crm.clock.advance_s(3600)
+    third = read(crm, cursor(second), *names)
+    assert keys(third) == ["2"]
+    assert fields(third, "2")["hs_email_optout"] is True
+    crm.clock.advance_s(86_400)
+    assert set(keys(read(crm, cursor(third), *names))) <= {"2"}  # within the overlap, if it moved
+    searches = len([path for path in crm.paths() if path.endswith("/search")])
+    read(crm, cursor(third), "email")  # where no opt-out is in use
+    assert len([path for path in crm.paths() if path.endswith("/search")]) - searches == 1
+
+
+def test_an_opt_out_that_was_taken_back_can_come_again(crm: HubSpot) -> None:
+    crm.put(2, hs_email_optout="true")
+    first = read(crm, None, "hs_email_optout")
+    crm.clock.advance_s(3600)
+    crm.put(2, hs_email_optout="false")
+    second = read(crm, cursor(first), "hs_email_optout")
+    assert fields(second, "2")["hs_email_optout"] is False
+    crm.clock.advance_s(86_400)
+    crm.unsubscribe(2)
+    third = read(crm, cursor(second), "hs_email_optout")
+    assert fields(third, "2")["hs_email_optout"] is True
+
+
 def test_an_import_is_not_read_again_for_ever(crm: HubSpot) -> None:
     """The last change of an account was an import of everybody: each read would go back to it, until somebody changes something."""
     crm.clock.advance_s(3600)

@@ -3,8 +3,8 @@
 A full read lists all contacts in the order of their ids. An incremental read searches what was changed within a fixed window, page by
 page by id, so that neither the search's limit of 10,000 hits nor thousands of contacts with one time matter, and reads them by their ids,
 for the search's index is late; before come the archived contacts, and after them, where they are in use, everybody who joined a list,
-and the opt-outs of further addresses. Deleted is what is archived; a contact that was deleted for good (privacy) shows in a full read
-only. Values are text but for booleans and numbers, by the property's type.
+whoever has opted out since, and the opt-outs of further addresses. Deleted is what is archived; a contact that was deleted for good
+(privacy) shows in a full read only. Values are text but for booleans and numbers, by the property's type.
 
 Source: connectors reference, section 1 (HubSpot). Limits: 100 requests in 10 s, 4 searches a second [S6], 10,000 hits [S4].
 """
@@ -70,7 +70,7 @@ class HubspotConnector:
         joins=frozenset({"_company", "_owner", "_lists"}),
         memberships=frozenset({"_lists"}),
         opt_outs=("hs_email_optout",),
-        caps="searches 4 times a second; lists all archived contacts, and everybody in each list that is in use, in every read",
+        caps="searches 4 times a second; lists who is archived, who has opted out, and who is in a list that is in use, in every read",
         sweep="needs a full read a day for contacts that were deleted for good or restored, and for renamed companies and owners",
     )
     SUMMARY: ClassVar[str] = "HubSpot: contacts, with company, owner and lists"

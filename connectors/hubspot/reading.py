@@ -22,7 +22,15 @@ from connectors.hubspot.vendor import (
 )
 from syncd.connector import Checkpoint, Event, Merged, Record, Request, Resync, Tombstone
 from syncd.errors import SourceDenied, SourceError
-from syncd.http import Api, HighWater, parse_time, read_cursor, write_cursor
+from syncd.http import (
+    Api,
+    HighWater,
+    pack_ids,
+    parse_time,
+    read_cursor,
+    unpack_ids,
+    write_cursor,
+)
 
 VERSION = 1  # of the cursor
 PAGE_ROWS, SEARCH_ROWS = 100, 200  # the largest that are allowed
@@ -61,6 +69,7 @@ class Reading:
             self._addresses = Addresses(api, asked=OPT_OUT in wanted)
         self._lists: Lists | None = None
         self._lost: set[str] = set()
+        self._out: set[int] = set()  # who is known to have opted out by the end of this read
         self._began = api.server_time()
 
     def events(self) -> Iterator[Event]:
@@ -87,9 +96,10 @@ class Reading:
         else:
             since = max(parse_time(parts.get("since")) or at, at - LATE_MAX)
             water = HighWater(began=self._began, since=since)
-            yield from self._changed(since - OVERLAP, water)
+            yield from self._changed(since - OVERLAP, unpack_ids(parts.get("out")) or set(), water)
         lists = {} if self._lists is None else self._lists.summary()
-        yield Checkpoint(write_cursor(VERSION, at=self._began, since=water.reached(), lists=lists))
+        known = {"since": water.reached(), "lists": lists, "out": pack_ids(self._out)}
+        yield Checkpoint(write_cursor(VERSION, at=self._began, **known))
 
     def _find_lists(self, parts: Mapping[str, Any] | None) -> Lists | None:
         fields = self._request.fields
@@ -117,8 +127,8 @@ class Reading:
 
     # Changes
 
-    def _changed(self, since: datetime, water: HighWater) -> Iterator[Event]:
-        """Archived first: the search learns later who is gone, and a key comes once."""
+    def _changed(self, since: datetime, out: set[int], water: HighWater) -> Iterator[Event]:
+        """Archived first: the search learns later who is gone, and a key comes once. out: of whom the last read told an opt-out."""
         told = array("q")
         for event in self._archived(since):
             if isinstance(event, Tombstone) and "#" not in event.key:
@@ -137,6 +147,12 @@ class Reading:
             if self._addresses is not None:
                 yield from self._addresses.left(rows)
         again = self._lists.changed() if self._lists is not None else set()
+        if OPT_OUT in self._shown:
+            # Whether unsubscribing by a link counts as a change of the contact, nobody says [?].
+            hits = self._hits([_filter(OPT_OUT, "EQ", "true")])
+            now = {key for ids in hits for key in ids}
+            again.update(now - out)
+            self._out |= (now & out).difference(told)
         if self._addresses is not None and OPT_OUT in self._shown:
             # An opt-out belongs to its address: that of a further one does not change the contact.
             for ids in self._hits([{"propertyName": FURTHER, "operator": "HAS_PROPERTY"}]):
@@ -213,6 +229,8 @@ class Reading:
             fields |= joined
             if self._lists is not None:
                 fields["_lists"] = lists.get(int(key), [])
+            if fields.get(OPT_OUT) is True:
+                self._out.add(int(key))
             if water is not None:
                 water.see(parse_time(held.get(CHANGED)))
             records.append((Record(key, fields, f"contact {key}"), held))

@@ -4,18 +4,13 @@ An organization, an owner or a label that is renamed does not touch its persons;
 So a cursor holds what the last read knew of them.
 """
 
-import zlib
-from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from itertools import accumulate
 from typing import Any
-
-import orjson
 
 from connectors.pipedrive.vendor import FILTERS, people, rows_of
 from syncd.errors import SourceError
-from syncd.http import Api
+from syncd.http import Api, pack_ids, unpack_ids
 
 Row = Mapping[str, Any]
 
@@ -73,10 +68,13 @@ class Statuses:
 
     def remember(self, kept: object) -> bool:
         """Take over what a cursor has kept; False where that is of no use."""
-        try:
-            self._before = {name: _unpack(text) for name, text in dict(kept).items()}  # type: ignore[call-overload]
-        except (TypeError, ValueError, zlib.error):
+        if not isinstance(kept, dict):
             return False
+        for name, text in kept.items():
+            ids = unpack_ids(text)
+            if ids is None:
+                return False
+            self._before[name] = ids
         return True
 
     def is_as_before(self, row: Row) -> bool:
@@ -90,18 +88,7 @@ class Statuses:
 
     def kept(self) -> dict[str, str]:
         """For the cursor."""
-        return {name: _pack(ids) for name, ids in self._now.items()}
+        return {name: pack_ids(ids) for name, ids in self._now.items()}
 
     def _of(self, row: Row) -> str:
         return ";".join(str(row.get(name)) for name in self._names)
-
-
-def _pack(ids: Iterable[int]) -> str:
-    """Ids as the steps between them, compressed: mostly less than two bytes a person."""
-    ordered = sorted(ids)
-    steps = [high - low for low, high in zip([0, *ordered], ordered, strict=False)]
-    return b64encode(zlib.compress(orjson.dumps(steps))).decode()
-
-
-def _unpack(text: Any) -> set[int]:
-    return set(accumulate(orjson.loads(zlib.decompress(b64decode(text, validate=True)))))

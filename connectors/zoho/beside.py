@@ -4,14 +4,9 @@ Whether an unsubscribing by a link moves `Modified_Time`, nobody says [?]; a tag
 holds what the last read knew of them.
 """
 
-import zlib
-from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from itertools import accumulate
 from typing import Any
-
-import orjson
 
 from connectors.zoho.vendor import (
     READ_TAGS,
@@ -82,19 +77,3 @@ def tag_digests(api: Api, module: str) -> dict[str, str]:
 def are_renamed(before: Any, now: Mapping[str, str]) -> bool:
     """Whether a tag that a cursor knows has another name, or has gone; True where the cursor knows nothing."""
     return not isinstance(before, dict) or any(now.get(key) != one for key, one in before.items())
-
-
-def pack(ids: Iterable[str]) -> str:
-    """Ids for a cursor: the steps between them, compressed."""
-    ordered = sorted(map(int, ids))
-    steps = [high - low for low, high in zip([0, *ordered], ordered, strict=False)]
-    return b64encode(zlib.compress(orjson.dumps(steps))).decode()
-
-
-def unpack(text: Any) -> set[str] | None:
-    """What was packed; None where that is no such text."""
-    try:
-        steps = orjson.loads(zlib.decompress(b64decode(text, validate=True)))
-        return {str(key) for key in accumulate(steps)}
-    except (TypeError, ValueError, zlib.error):
-        return None

@@ -8,9 +8,7 @@ from typing import Any
 from connectors.zoho.beside import (
     are_renamed,
     members_digest,
-    pack,
     tag_digests,
-    unpack,
     view_members,
 )
 from connectors.zoho.listing import ACCOUNTS, Listing, Row, records_by_ids
@@ -23,7 +21,16 @@ from connectors.zoho.vendor import (
     rows_of,
 )
 from syncd.connector import Checkpoint, Event, Record, Request, Resync, Tombstone
-from syncd.http import Api, HighWater, Lookup, parse_time, read_cursor, write_cursor
+from syncd.http import (
+    Api,
+    HighWater,
+    Lookup,
+    pack_ids,
+    parse_time,
+    read_cursor,
+    unpack_ids,
+    write_cursor,
+)
 
 VERSION = 2  # of the cursor
 OVERLAP = timedelta(minutes=5)
@@ -113,7 +120,11 @@ class Reading:
             yield from self._changed(since - OVERLAP, before, gone, water)
         reached = water.reached()
         if reached is not None:
-            told = {"members": members, "tags": tags, "opted_out": pack(self._opted_out)}
+            told = {
+                "members": members,
+                "tags": tags,
+                "opted_out": pack_ids(map(int, self._opted_out)),
+            }
             yield Checkpoint(write_cursor(VERSION, since=reached, at=self._began, **told))
 
     def _reason_to_start_anew(
@@ -246,10 +257,10 @@ def _cursor(parts: Mapping[str, Any] | None) -> _Cursor | None:
     if parts is None:
         return None
     since, at = parse_time(parts.get("since")), parse_time(parts.get("at"))
-    opted_out = unpack(parts.get("opted_out"))
+    opted_out = unpack_ids(parts.get("opted_out"))
     if since is None or at is None or opted_out is None:
         return None
-    return _Cursor(since, at, opted_out)
+    return _Cursor(since, at, set(map(str, opted_out)))
 
 
 def _id(lookup: Any) -> str | None:

@@ -11,7 +11,15 @@ from syncd.http.login import Basic, Login, OAuth, Open, Token
 from syncd.http.lookup import Lookup
 from syncd.http.names import domain_of, further_key, split_name
 from syncd.http.options import BaseUrl
-from syncd.http.paging import HighWater, Trail, read_cursor, since_of, write_cursor
+from syncd.http.paging import (
+    HighWater,
+    Trail,
+    pack_ids,
+    read_cursor,
+    since_of,
+    unpack_ids,
+    write_cursor,
+)
 from syncd.http.times import parse_time, rfc3339
 from syncd.http.verdict import (
     Again,
@@ -52,6 +60,7 @@ __all__ = [
     "by_status",
     "domain_of",
     "further_key",
+    "pack_ids",
     "parse_time",
     "path_of",
     "read_cursor",
@@ -59,5 +68,6 @@ __all__ = [
     "rfc3339",
     "since_of",
     "split_name",
+    "unpack_ids",
     "write_cursor",
 ]

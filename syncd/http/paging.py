@@ -3,8 +3,11 @@
 Source: connectors reference, "Three rules that hold for nearly every vendor", and part A.3.3.
 """
 
-from collections.abc import Hashable
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Hashable, Iterable
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import orjson
@@ -78,6 +81,23 @@ def read_cursor(text: str, version: int) -> dict[str, Any] | None:
     if not isinstance(found, dict) or found.pop("v", None) != version:
         return None
     return found
+
+
+def pack_ids(ids: Iterable[int]) -> str:
+    """Ids for a cursor: the steps between them, compressed, mostly less than two bytes each."""
+    ordered = sorted(ids)
+    steps = [high - low for low, high in zip([0, *ordered], ordered, strict=False)]
+    return b64encode(zlib.compress(orjson.dumps(steps))).decode()
+
+
+def unpack_ids(text: object) -> set[int] | None:
+    """What was packed; None where that is no such text."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return set(accumulate(orjson.loads(zlib.decompress(b64decode(text, validate=True)))))
+    except (TypeError, ValueError, zlib.error):
+        return None
 
 
 def since_of(text: str | None, version: int, overlap: timedelta) -> datetime | None:

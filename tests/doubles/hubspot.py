@@ -90,6 +90,11 @@ class HubSpot(Double):
         self.archived.pop(key, None)
         self._changed(key, dict(held))
 
+    def unsubscribe(self, key: int) -> None:
+        """By a link in a mail: whether that is a change of the contact, nobody says [?]."""
+        self.contacts[key]["hs_email_optout"] = "true"
+        self._changed(key, dict(self.contacts[key]))
+
     def clear(self) -> None:
         """Nobody was ever there."""
         for held in (self.contacts, self.archived, self.winners, self.history, self._index):
@@ -356,6 +361,8 @@ def fits(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether a contact passes a filter; a contact without the property never does."""
     if wanted["operator"] == "HAS_PROPERTY":
         return bool(row.get(wanted["propertyName"]))
+    if wanted["operator"] == "EQ":
+        return bool(row.get(wanted["propertyName"]) == wanted["value"])
     held, value = comparable(row, wanted["propertyName"]), float(wanted["value"])
     if held is None:
         return False
