@@ -7,7 +7,7 @@ would. It decides what counts as a failure and what to do about it; how that is 
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -23,7 +23,7 @@ from syncd.errors import AccessDenied, ConfigError, FluenzrError, SourceError, S
 from syncd.fluenzr import FluenzR
 from syncd.fluenzr.campaign_types import ENDED, Campaign, called
 from syncd.fluenzr.types import Group
-from syncd.init import as_expression, suggest_opt_out
+from syncd.init import NOTED_MAX, as_expression, either, like_opt_outs
 from syncd.reading import ALWAYS_KNOWN, Feed, asking, unknown_names
 from syncd.state.store import hold, open_state
 from syncd.write_back import writer_of
@@ -265,7 +265,8 @@ def _names(settings: Settings, name: str, sync: SyncSettings, clock: Clock) -> I
     try:
         if abilities.fields_known:
             with asking(feed.settings.source):
-                known = {field.name for field in feed.connector.fields()}
+                fields = feed.connector.fields()
+            known = {field.name for field in fields}
             lacking = list(unknown_names(feed))
             for where, text in lacking:
                 hint = f"Write one of its fields: {', '.join(sorted(known)[:FIELDS_SHOWN_MAX])}"
@@ -274,23 +275,38 @@ def _names(settings: Settings, name: str, sync: SyncSettings, clock: Clock) -> I
                 yield _ok(place, f"every name is known to {sync.source}")
         else:
             known, count = _sampled(feed)
+            fields = [SourceField(column) for column in sorted(known)]
             yield from _unseen(name, feed, known | abilities.joins | ALWAYS_KNOWN, count)
     except ConfigError as error:
         yield _failed(place, error)
         return
     except SourceError:
         return  # said of the source already
-    columns = [column for column in abilities.opt_outs if column in known | abilities.joins]
-    if not columns:
-        looks_like = suggest_opt_out(SourceField(column) for column in sorted(known))
-        columns = [looks_like] if looks_like else []
-    if columns and sync.opted_out is None:
+    yield from _opt_outs(name, feed, fields)
+
+
+def _opt_outs(name: str, feed: Feed, fields: Sequence[SourceField]) -> Iterator[Finding]:
+    """Whether everything is read that may say who has opted out."""
+    sync, abilities = feed.settings, feed.connector.ABILITIES
+    there = {field.name for field in fields} | abilities.joins
+    columns = [column for column in abilities.opt_outs if column in there]
+    alike = [column for column in like_opt_outs(fields) if column not in abilities.opt_outs]
+    place = f"sync.{name}.opted_out"
+    if sync.opted_out is None and (columns or alike):
+        likely = columns or alike[:1]
         yield Finding(
-            f"sync.{name}.opted_out",
+            place,
             Grade.WARNING,
-            f"{sync.source} has {', '.join(columns)}, which usually holds an opt-out, and no"
+            f"{sync.source} has {', '.join(likely)}, which usually holds an opt-out, and no"
             " opt-out is read",
-            f"Write opted_out = '{as_expression(columns[0])}'",
+            f"Write opted_out = '{as_expression(likely[0])}'",
+        )
+    elif unread := [column for column in alike if column not in feed.mapping.names]:
+        yield Finding(
+            place,
+            Grade.NOTE,
+            f"{', '.join(unread[:NOTED_MAX])}: this looks like an opt-out too, and is not read",
+            f"If it is one, write opted_out = '{either(sync.opted_out or '', unread[0])}'",
         )
 
 

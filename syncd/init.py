@@ -10,7 +10,7 @@ import re
 import sys
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -54,6 +54,8 @@ OPT_OUTS = (
     "werbesperre", "baja",
 )  # fmt: skip
 OPT_OUT_WORDS = ("optout", "optedout", "unsubscri", "donotemail", "abgemeldet", "desinscri")
+NOT_OF_MAIL = ("fax", "phone", "sms", "whatsapp")  # what else there are opt-outs of
+NOT_WHETHER = ("time", "date", "mode", "reason")  # at its end: when, how or why somebody opted out
 KEYS = (
     "id",
     "contactid",
@@ -65,6 +67,7 @@ KEYS = (
     "key",
 )
 SYNC = "customers"  # the name of the first sync: it is easily changed
+NOTED_MAX = 5  # fields that look like an opt-out: HubSpot has one for each kind of mail
 OFFERED_MAX = 40  # fields that are offered as comments: a CRM may have hundreds
 SCHEDULE = "every 15 minutes"
 NOTE_COLUMN = 44  # where the comments of the file begin
@@ -108,12 +111,24 @@ def suggest(fields: Iterable[SourceField]) -> dict[str, str]:
 
 def suggest_opt_out(fields: Iterable[SourceField], known: Iterable[str] = ()) -> str | None:
     """The field that most likely says that somebody opted out. known: what the connector itself names."""
-    names = [one.name for one in fields]
+    there = list(fields)
+    names = {one.name for one in there}
     # What a connector adds by itself begins with an underscore, and is no field of the source.
     named = [name for name in known if name in names or name.startswith("_")]
-    named += [name for name in names if _plain(name) in OPT_OUTS]
-    named += [name for name in names if any(word in _plain(name) for word in OPT_OUT_WORDS)]
-    return next(iter(named), None)
+    return next(iter([*named, *like_opt_outs(there)]), None)
+
+
+def like_opt_outs(fields: Iterable[SourceField]) -> list[str]:
+    """The fields that look like an opt-out of e-mail, by their name or label, the likeliest first."""
+    texts = [
+        (one.name, text)
+        for one in fields
+        for text in map(_plain, (one.name, one.label))
+        if not any(word in text for word in NOT_OF_MAIL) and not text.endswith(NOT_WHETHER)
+    ]
+    found = [name for name, text in texts if text in OPT_OUTS]
+    found += [name for name, text in texts if any(word in text for word in OPT_OUT_WORDS)]
+    return list(dict.fromkeys(found))
 
 
 def suggest_key(fields: Iterable[SourceField]) -> str | None:
@@ -201,9 +216,29 @@ def draft(wish: Wish, *, folder: Path) -> Draft:
     if looks_like:
         opted_out = as_expression(looks_like)
         notes.append(f"{looks_like!r} looks like an opt-out and is read as one")
+    elif preset:
+        notes += _unread_opt_outs(fields, opted_out, kind.ABILITIES.opt_outs)
     used = {*map(str, mapping.values()), opted_out, looks_like, options.get("key")}
     rest = [one for one in fields if one.name not in used]
     return Draft(_render(wish, options, mapping, opted_out, rest), notes)
+
+
+def _unread_opt_outs(
+    fields: Iterable[SourceField], opted_out: str, known: Iterable[str]
+) -> Iterator[str]:
+    """A connector's mapping reads the CRM's own opt-out, and not those that its users have made."""
+    names = [name for name in like_opt_outs(fields) if name not in {*known, opted_out}]
+    for name in names[:NOTED_MAX]:
+        yield (
+            f"{name!r} looks like an opt-out too, and is not read; if it is one:"
+            f" opted_out = '{either(opted_out, name)}'"
+        )
+
+
+def either(opted_out: str, name: str) -> str:
+    """The expression that is true where one of the two is: the text "no" alone would hide what stands behind it."""
+    whole = opted_out if opted_out.isidentifier() else f"({opted_out})"
+    return f"{whole}|boolean or {as_expression(name)}|boolean"
 
 
 def _preset(kind: type[Connector], options: Mapping[str, Any], folder: Path) -> Preset | None:

@@ -204,6 +204,19 @@ def test_a_column_that_looks_like_an_opt_out_and_is_not_read_is_a_warning(shell:
     assert found["hint"] == "Write opted_out = 'record[\"Do not e-mail\"]'"
 
 
+def test_a_second_column_that_looks_like_an_opt_out_is_noted(shell: Shell) -> None:
+    shell.write(
+        "people.csv", "id,email,first,score,out,unsubscribed\n1,ann@example.com,Ann,1,,yes\n"
+    )
+    said = shell.inside("check", "--json", "--offline")
+    (found,) = (one for one in said.objects if one["check"] == "sync.customers.opted_out")
+    assert found["grade"] == "note"
+    assert found["hint"] == "If it is one, write opted_out = 'out|boolean or unsubscribed|boolean'"
+    _edit('opted_out = "out"', 'opted_out = "out|boolean or unsubscribed|boolean"')(shell)
+    said = shell.inside("check", "--json", "--offline")
+    assert not [one for one in said.objects if one["check"] == "sync.customers.opted_out"]
+
+
 def test_names_of_a_source_that_cannot_list_them_are_looked_for_in_its_records(
     shell: Shell,
 ) -> None:

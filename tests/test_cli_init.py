@@ -14,7 +14,7 @@ from shell import KEY, Shell, shell_fixture  # noqa: F401 - a fixture
 
 from syncd import config
 from syncd.connector import SourceField
-from syncd.init import Wish, ask, draft, suggest, suggest_key, suggest_opt_out
+from syncd.init import Wish, ask, draft, like_opt_outs, suggest, suggest_key, suggest_opt_out
 from syncd.registry import names
 
 CSV = ("init", "--connector", "csv", "--yes", "--set", "path=people.csv")
@@ -54,6 +54,15 @@ def test_opt_outs_are_suggested() -> None:
     assert suggest_opt_out(fields("email", "Opt-Out", "x")) == "Opt-Out"
     assert suggest_opt_out(fields("x", "hs_email_optout")) == "hs_email_optout"
     assert suggest_opt_out(fields("a", "b"), known=("b",)) == "b"
+    named = [SourceField("a1b2", "Do not e-mail"), SourceField("c", "Unsubscribed from updates")]
+    assert like_opt_outs(named) == ["a1b2", "c"]
+    of_else = (
+        "HasOptedOutOfFax",
+        "phoneNumberIsOptedOut",
+        "Unsubscribed_Time",
+        "Unsubscribed_Mode",
+    )
+    assert like_opt_outs(fields(*of_else)) == []
     # the opposite of an opt-out: taking it for one would mail the wrong half
     assert suggest_opt_out(fields("subscribed", "newsletter", "consent")) is None
 
@@ -180,12 +189,14 @@ def test_a_crm_brings_its_mapping_along(tmp_path: Path, monkeypatch: pytest.Monk
     """The file that `init` writes is whole: the preset's fields and its opt-out."""
     monkeypatch.setenv("HUBSPOT_TOKEN", TOKEN)
     with HubSpot() as crm:
-        crm.types |= {f"custom_{n}": "string" for n in range(60)}
+        crm.types |= {f"custom_{n}": "string" for n in range(60)} | {"do_not_email": "bool"}
         wish = Wish("hubspot", {"token": "env:HUBSPOT_TOKEN", "base_url": crm.url})
         made = draft(wish, folder=tmp_path)
     document = tomllib.loads(made.text)
     sync = document["sync"]["customers"]
     assert sync["opted_out"] == "hs_email_optout"
+    (note,) = made.notes
+    assert "opted_out = 'hs_email_optout|boolean or do_not_email|boolean'" in note
     assert sync["fields"]["firstName"] == "firstname"
     assert sync["fields"]["company"] == {"expr": "_company.name or company"}
     assert " more fields" in made.text

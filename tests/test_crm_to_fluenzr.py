@@ -7,7 +7,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import pytest
-from doubles import airtable, apollo, close, espocrm, odoo, pipedrive, salesforce, zoho
+from doubles import (
+    airtable,
+    apollo,
+    close,
+    dynamics,
+    espocrm,
+    hubspot,
+    odoo,
+    pipedrive,
+    salesforce,
+    zoho,
+)
 from doubles.server import Double
 from house import House, house_fixture
 
@@ -136,6 +147,11 @@ class OfSalesforce:
     def opt_out(self, number: int) -> None:
         self.double.put("Contact", number, HasOptedOutOfEmail=True)
 
+    def merge(self, loser: int, winner: int) -> None:
+        self.double.merge(
+            "Contact", salesforce.sid("Contact", loser), salesforce.sid("Contact", winner)
+        )
+
     def delete(self, number: int) -> None:
         self.double.delete("Contact", salesforce.sid("Contact", number))
 
@@ -168,6 +184,9 @@ class OfOdoo:
 
     def opt_out(self, number: int) -> None:
         self.double.blacklist(f"{NAMES[number - 1]}@example.com")
+
+    def merge(self, loser: int, winner: int) -> None:
+        self.double.merge(loser, winner)
 
     def delete(self, number: int) -> None:
         self.double.unlink(number)
@@ -299,7 +318,90 @@ class OfApollo:
         self.double.delete(number)
 
 
-CRMS = [OfPipedrive, OfZoho, OfSalesforce, OfOdoo, OfEspoCrm, OfAirtable, OfClose, OfApollo]
+class OfHubSpot:
+    secrets: Mapping[str, str] = {"CRM_TOKEN": hubspot.TOKEN}
+    fields: Mapping[str, str] = {"email": "email", "firstName": "firstname"}
+    opted_out, groups_of = "hs_email_optout", "_lists"
+    tells_deletions = True
+
+    def __init__(self, clock: Any) -> None:
+        self.double = hubspot.HubSpot(clock)
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        return {"connector": "hubspot", "token": "env:CRM_TOKEN", "base_url": self.double.url}
+
+    def put(self, number: int, name: str) -> None:
+        self.double.put(number, email=f"{NAMES[number - 1]}@example.com", firstname=name)
+
+    def tag(self, number: int) -> None:
+        self.double.join(VIP, number)
+
+    def opt_out(self, number: int) -> None:
+        self.double.unsubscribe(number)
+
+    def merge(self, loser: int, winner: int) -> None:
+        self.double.merge(loser, winner)
+
+    def delete(self, number: int) -> None:
+        self.double.archive(number)
+
+
+class OfDynamics:
+    secrets: Mapping[str, str] = {"CRM_SECRET": dynamics.SECRET}
+    fields: Mapping[str, str] = {"email": "emailaddress1", "firstName": "firstname"}
+    opted_out, groups_of = "_opted_out", "_lists"
+    tells_deletions = True  # by change tracking
+
+    def __init__(self, clock: Any) -> None:
+        self.double = dynamics.Dynamics(clock)
+        self._list = self.double.put("list", 1, listname=VIP, type=False, createdfromcode=2)
+        self.double.members[self._list] = set()
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        return {
+            "connector": "dynamics",
+            "client_id": "app",
+            "client_secret": "env:CRM_SECRET",
+            "base_url": self.double.url,
+            "token_url": f"{self.double.url}/token",
+        }
+
+    def put(self, number: int, name: str) -> None:
+        email = f"{NAMES[number - 1]}@example.com"
+        self.double.put("contact", number, emailaddress1=email, firstname=name)
+
+    def tag(self, number: int) -> None:
+        self.double.members[self._list].add(dynamics.gid("contact", number))
+
+    def opt_out(self, number: int) -> None:
+        consent = {
+            "msdynmkt_contactpointvalue": f"{NAMES[number - 1]}@example.com",
+            "msdynmkt_contactpointtype": 534120000,
+            "msdynmkt_value": 534120002,
+        }
+        self.double.put("msdynmkt_contactpointconsent4", number, **consent)
+
+    def merge(self, loser: int, winner: int) -> None:
+        self.double.merge("contact", loser, winner)
+
+    def delete(self, number: int) -> None:
+        self.double.delete("contact", number)
+
+
+CRMS = [
+    OfAirtable,
+    OfApollo,
+    OfClose,
+    OfDynamics,
+    OfEspoCrm,
+    OfHubSpot,
+    OfOdoo,
+    OfPipedrive,
+    OfSalesforce,
+    OfZoho,
+]
 
 
 @pytest.fixture(name="crm", params=CRMS, ids=lambda kind: kind.__name__.removeprefix("Of"))
@@ -365,3 +467,22 @@ def test_who_had_opted_out_before_is_never_made(house: House, crm: Crm) -> None:
     crm.tag(2)
     house.sync()
     assert house.everybody() == addresses("ann", "cat", "dan")
+
+
+TELLING_MERGES = [OfHubSpot, OfSalesforce, OfOdoo, OfDynamics]
+
+
+@pytest.mark.parametrize("crm", TELLING_MERGES, indirect=True, ids=lambda kind: kind.__name__)
+def test_who_was_merged_takes_the_opt_out_along(house: House, crm: Any) -> None:
+    """The winner's own record, in most of these CRMs, says nothing of it."""
+    crm.opt_out(2)
+    house.sync()
+    assert house.members("Customers") == addresses("ann", "cat", "dan")
+    house.later(days=1)
+    crm.merge(2, 1)
+    house.later(hours=1)
+    assert house.sync().opted_out == 1
+    assert house.members("Customers") == addresses("cat", "dan")
+    house.later(days=11)
+    house.sync()
+    assert house.members("Customers") == addresses("cat", "dan")

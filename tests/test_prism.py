@@ -447,6 +447,9 @@ def test_init_offers_the_fields(house: House, crm: Crm, vendor: Vendor) -> None:
     written = draft(Wish(crm.connector, options), folder=house.folder)
     assert [note for note in written.notes if "looks like an opt-out" not in note] == []
     assert crm.offered in written.text
+    assert (
+        "hs_email_optout|boolean or hs_email_optout_4711|boolean" in "".join(written.notes)
+    ) == (crm.connector == "hubspot")
 
 
 def test_people_come_through_the_connectors_own_mapping(
