@@ -116,8 +116,8 @@ def _leave_unplanned(
         with contextlib.suppress(_HeldBackError), state.tx():
             links.strike_forgotten(state, sync)
             _apply(ground, sync, feed, read, undecided)
-            for person, _, _ in steps.touched(state):
-                _judge_whole(ground, sync, person)
+            for one in steps.touched(state, sync):
+                _judge_whole(ground, sync, one.now)
             found = sealed.strays(state, sync)
             raise _HeldBackError
         session.groups.load()
@@ -192,9 +192,10 @@ def _count(
     """Fill the tally with what this step adds, approved changes excepted; every change goes into the book."""
     session, state = ground.session, ground.session.state
     kinds, names = session.groups.kinds, session.groups.names
-    for person, before, known in steps.touched(state):
+    for one in steps.touched(state, sync):
+        person = one.now
         _judge_whole(ground, sync, person)
-        todo = added(person, before, kinds)
+        todo = added(person, one.before, kinds)
         change = change_of(person, todo, sync=sync.name, names=names, kinds=kinds)
         if change is None:
             continue
@@ -205,7 +206,7 @@ def _count(
         if digest in approved:
             tally.gone_approved += int(todo.delete or todo.removal)
             continue
-        count(tally, change, todo, known=known)
+        count(tally, change, todo, known=one.known, leaves=one.leaves)
     if tally.group_removals:
         sizes = steps.group_sizes(state, sync)
         tally.group_sizes = {names[gid]: size for gid, size in sizes.items()}

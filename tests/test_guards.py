@@ -240,6 +240,24 @@ def test_what_was_promoted_before_is_still_sent(house: House) -> None:
 # --- what counts -----------------------------------------------------------------------------------------
 
 
+def test_who_leaves_one_sync_counts_though_another_wants_the_person(house: House) -> None:
+    """Nothing but tags is taken back, so no group tells of it; and two records of one person are one."""
+    house.configure(
+        guard={**OPEN, "max_removals": 2},
+        syncs={"crm": {"tags": ["crm"]}, "shop": {"tags": ["shop"]}},
+    )
+    house.write(*people(8), row(99, "p0@example.com"), source="crm")
+    house.write(*people(8), source="shop")
+    house.sync_all()
+    house.write(*people(5), source="crm")
+    crm, shop = house.sync_all()
+    assert crm.trips == ["3 of 9 people would leave the sync; the limit is 2 (max_removals)"]
+    assert (crm.status, shop.status) == (Status.HELD, Status.OK)
+    house.write(*people(6), source="crm")
+    assert house.sync_all()[0].status is Status.OK
+    assert house.account.contact("p7@example.com")["tags"] == ["shop"]
+
+
 def test_first_run_may_create_everybody(house: House) -> None:
     house.configure(guard={**OPEN, "max_creates": 0})
     house.write(*people(5))

@@ -121,8 +121,11 @@ def shrink_digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def count(tally: Tally, change: Change, todo: Work, *, known: bool) -> None:
-    """Add one change to the guards' tally. known: the contact was confirmed before this step (no create, no adoption)."""
+def count(tally: Tally, change: Change, todo: Work, *, known: bool, leaves: bool) -> None:
+    """Add one change to the guards' tally. known: the contact was confirmed before this step (no create, no adoption).
+
+    leaves: no record of the sync is this person's any more; another sync may still want the contact.
+    """
     if todo.create:
         tally.creates += 1
     if change.enrol:
@@ -131,7 +134,7 @@ def count(tally: Tally, change: Change, todo: Work, *, known: bool) -> None:
     # An opt-out is never held up by a guard.
     if not todo.leave_all:
         count_into(tally.group_removals, change.groups.remove)
-    if todo.delete or todo.removal:
-        tally.removals += 1
+        takes = todo.leave or todo.untag
+        tally.removals += bool(todo.delete or todo.removal or (leaves and takes))
     if known:
         count_into(tally.field_changes, change.fields)

@@ -104,6 +104,11 @@ def _carry_over_merges(state: State, sync: SyncRow) -> None:
 def promote(state: State, sync: SyncRow) -> Promoted:
     """Make the staged records the known ones."""
     done = Promoted(live_before=_live(state, sync))
+    state.write("DELETE FROM scratch.left")
+    state.write(
+        "INSERT OR IGNORE INTO scratch.left SELECT cid FROM record WHERE live=1 AND cid IS NOT NULL AND rowno IN"
+        " (SELECT rowno FROM scratch.gone UNION ALL SELECT rowno FROM scratch.stage WHERE skip IN ('filtered','opted_out'))"
+    )
     # Somebody at such an address may have waited for a record that could not be read.
     state.write(
         "UPDATE contact SET touch=1 WHERE email IN (SELECT email FROM record WHERE cid IS NULL AND skip='blocked'"

@@ -66,6 +66,7 @@ CREATE TABLE IF NOT EXISTS scratch.stage(
 CREATE TABLE IF NOT EXISTS scratch.gone(rowno INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS scratch.merged(loser TEXT NOT NULL, winner TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS scratch.entered(rowno INTEGER);
+CREATE TABLE IF NOT EXISTS scratch.left(cid INTEGER PRIMARY KEY);
 DELETE FROM scratch.stage;
 DELETE FROM scratch.gone;
 DELETE FROM scratch.merged;

@@ -5,7 +5,7 @@ A step is one transaction (`syncd.promotion`); these are the questions that it a
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 from syncd.core.change import Change
@@ -19,9 +19,14 @@ CHUNK_ROWS = 500
 
 STEPPED = "CREATE TABLE IF NOT EXISTS scratch.stepped(cid INTEGER PRIMARY KEY)"
 
+# leaves: a record of this sync has left the contact, and none is there any more, whoever else wants it
 TOUCHED = (
-    PERSON.replace("SELECT c.*", "SELECT c.*, t.want AS want_before, t.policy AS policy_before")
-    + " JOIN scratch.touched t ON t.cid=c.cid WHERE c.cid>? ORDER BY c.cid LIMIT ?"
+    PERSON.replace(
+        "SELECT c.*",
+        "SELECT c.*, t.want AS want_before, t.policy AS policy_before, EXISTS(SELECT 1 FROM scratch.left l WHERE l.cid=c.cid)"
+        " AND NOT EXISTS(SELECT 1 FROM record r WHERE r.cid=c.cid AND r.sync=?1 AND r.live=1) AS leaves",
+    )
+    + " JOIN scratch.touched t ON t.cid=c.cid WHERE c.cid>?2 ORDER BY c.cid LIMIT ?3"
 )
 
 PENDING = (
@@ -54,13 +59,23 @@ def moved_contacts(state: State, sync: SyncRow) -> list[int]:
     return [row[0] for row in rows]
 
 
-def touched(state: State) -> Iterator[tuple[Person, Person | None, bool]]:
-    """Contacts that the step has touched: as they are now, as they were before, and whether FluenzR was known to have them."""
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """A contact that the step has touched, as it is now and as it was. known: FluenzR was known to have it. leaves: the sync."""
+
+    now: Person
+    before: Person | None
+    known: bool
+    leaves: bool
+
+
+def touched(state: State, sync: SyncRow) -> Iterator[Touched]:
+    """Contacts that this step of a sync has touched."""
     last = 0
-    while rows := state.rows(TOUCHED, last, CHUNK_ROWS):
+    while rows := state.rows(TOUCHED, sync.sync, last, CHUNK_ROWS):
         for row, person in zip(rows, people_of(state, rows), strict=True):
             known = row["want_before"] is not None and row["state"] == "ok"
-            yield person, _before(person, row), known
+            yield Touched(person, _before(person, row), known, bool(row["leaves"]))
         last = rows[-1]["cid"]
 
 
