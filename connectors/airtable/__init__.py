@@ -19,8 +19,7 @@ from connectors.airtable.reading import JOINED, Reading, Wishes
 from connectors.airtable.schema import SYNCED, Base, Table, Untold, read_base
 from connectors.airtable.vendor import AIRTABLE, records
 from syncd.connector import Abilities, Context, Event, Options, Request, SourceField
-from syncd.http import Api, BaseUrl, Login, OAuth, Token
-from syncd.secret import Secret
+from syncd.http import Api, BaseUrl, Token, TokenOrApp
 
 NAMED_MAX = 3  # columns in one line of `check`
 HOLDS = {
@@ -30,7 +29,7 @@ HOLDS = {
 }  # a column's kind -> FluenzR's field
 
 
-class AirtableOptions(Options):
+class AirtableOptions(TokenOrApp):
     """base: the id in the base's address (app...). table: its name or id. token: a personal access token; or client_id, client_secret
     and refresh_token of an OAuth integration, the last as file:PATH, for Airtable replaces it at each use.
 
@@ -41,10 +40,6 @@ class AirtableOptions(Options):
 
     base: Annotated[str, Field(pattern=r"^app[A-Za-z0-9]+$")]
     table: Annotated[str, Field(min_length=1)]
-    token: Secret | None = None
-    client_id: str | None = None
-    client_secret: Secret | None = None
-    refresh_token: Secret | None = None
     base_url: BaseUrl = "https://api.airtable.com"
     token_url: BaseUrl = "https://airtable.com/oauth2/v1/token"  # noqa: S105  an address
     emails: tuple[str, ...] = ()
@@ -53,10 +48,7 @@ class AirtableOptions(Options):
     views: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _one_login(self) -> "AirtableOptions":
-        missing = [self.client_id, self.client_secret, self.refresh_token].count(None)
-        if missing != (0 if self.token is None else 3):
-            raise ValueError("either token, or client_id, client_secret and refresh_token")
+    def _kept(self) -> "AirtableOptions":
         if self.refresh_token and not self.refresh_token.reference.startswith("file:"):
             raise ValueError("refresh_token as file:PATH: Airtable replaces it at each use")
         return self
@@ -78,7 +70,7 @@ class AirtableConnector:
 
     def __init__(self, options: AirtableOptions, context: Context) -> None:
         self._options, self._clock = options, context.clock
-        self._login = _login(options, context)
+        self._login = options.login(Token, options.token_url, context.clock, basic=True)
 
     def check(self) -> str:
         """Ask for the base and for one page; a column or view of the options that is not there is named."""
@@ -133,16 +125,3 @@ def _whole_reads(base: Base, table: Table) -> Iterator[str]:
     if untold:
         more = f" and {len(untold) - NAMED_MAX} more" if len(untold) > NAMED_MAX else ""
         yield f"each read is a whole one where one of these is mapped: {', '.join(untold[:NAMED_MAX])}{more}"
-
-
-def _login(options: AirtableOptions, context: Context) -> Login:
-    if options.token is not None:
-        return Token(options.token)
-    if options.client_id is None or options.client_secret is None or options.refresh_token is None:
-        raise AssertionError("the options have one login or the other")
-    return OAuth(
-        options.token_url,
-        {"grant_type": "refresh_token", "refresh_token": options.refresh_token},
-        clock=context.clock,
-        basic=(options.client_id, options.client_secret),
-    )

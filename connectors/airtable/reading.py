@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import blake2b
 from itertools import chain
 from typing import Any
 
@@ -16,13 +15,12 @@ from connectors.airtable.schema import (
     Column,
     Table,
     Untold,
-    are_other,
     definitions,
 )
 from connectors.airtable.vendor import Row, among, changed_since, records
 from syncd.connector import Checkpoint, Event, Record, Request, Resync, Tombstone
 from syncd.errors import SourceError, SourceRefused
-from syncd.http import Api, parse_time, read_cursor, write_cursor
+from syncd.http import Api, are_other, members_digest, parse_time, read_cursor, write_cursor
 
 VERSION = 1  # of the cursor
 OVERLAP = timedelta(minutes=5)
@@ -96,7 +94,7 @@ class Reading:
         """Everything that this read tells. Where changes are not told there is no cursor: each read is a whole one."""
         cursor, untold = self._request.cursor, self._trace()
         self._members = {name: self._ids_in(key) for name, key in self._views.items()}
-        told = {"columns": self._definitions(), "members": _digest(self._members)}
+        told = {"columns": self._definitions(), "members": members_digest(self._members.items())}
         changes: Iterable[list[Row]] | None = None
         if cursor is not None:
             try:
@@ -237,11 +235,3 @@ def _names(column: Column, cells: Cells, found: Found) -> Any:
 
 def _plain(address: Any) -> str:
     return address.strip().lower() if isinstance(address, str) else ""
-
-
-def _digest(members: Mapping[str, set[str]]) -> str:
-    """Another one where somebody has joined or left a view: that does not change a record."""
-    digest = blake2b(digest_size=12)
-    for name, ids in members.items():
-        digest.update(repr((name, sorted(ids))).encode(errors="replace"))
-    return digest.hexdigest() if members else ""

@@ -11,14 +11,13 @@ Source: airtable.com/developers/web/api, "Get base schema" and "Field types and 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 import orjson
 
 from connectors.airtable.vendor import READ_SCHEMA, rows_of
 from syncd.errors import SourceError
-from syncd.http import Api
+from syncd.http import Api, digests
 
 LINK, LOOKUP = "multipleRecordLinks", "multipleLookupValues"
 THROUGH_A_LINK = frozenset({LOOKUP, "rollup", "count"})
@@ -214,14 +213,10 @@ def definitions(columns: Mapping[str, Column]) -> dict[str, str]:
     """What a cursor keeps of columns and their choices: what is renamed, or computed otherwise, changes values and no record."""
     found = {}
     for key, one in columns.items():
-        found[key] = _digest([one.name, one.kind, _without_looks(one.options)])
-        found |= {f"{key} {choice}": _digest(name) for choice, name in _choices(one.options)}
-    return found
-
-
-def are_other(before: Any, now: Mapping[str, str]) -> bool:
-    """Whether something that a cursor knows is defined otherwise now, or has gone; True where the cursor knows nothing."""
-    return not isinstance(before, dict) or any(now.get(key) != one for key, one in before.items())
+        definition = [one.name, one.kind, _without_looks(one.options)]
+        found[key] = orjson.dumps(definition, option=orjson.OPT_SORT_KEYS).decode()
+        found |= {f"{key} {choice}": name for choice, name in _choices(one.options)}
+    return digests(found)
 
 
 def _choices(options: Any) -> Iterator[tuple[str, str]]:
@@ -238,8 +233,3 @@ def _without_looks(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_looks(one) for name, one in value.items() if name not in LOOKS}
     return value
-
-
-def _digest(value: Any) -> str:
-    content = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    return blake2b(content, digest_size=6).hexdigest()

@@ -15,8 +15,6 @@ Reading saved contacts costs no credits. Source: connectors reference, section 1
 from collections.abc import Callable, Iterator
 from typing import ClassVar, Literal
 
-from pydantic import model_validator
-
 from connectors.apollo.beside import (
     custom_fields,
     label_ids,
@@ -40,31 +38,19 @@ from connectors.apollo.vendor import (
 )
 from syncd.connector import Abilities, Context, Event, Options, Preset, Request, SourceField
 from syncd.errors import SourceDenied
-from syncd.http import Api, BaseUrl, Login, OAuth, Token
-from syncd.secret import Secret
+from syncd.http import Api, BaseUrl, Token, TokenOrApp
 
 
-class ApolloOptions(Options):
+class ApolloOptions(TokenOrApp):
     """token: an API key, best a master key; or client_id, client_secret and refresh_token of a partner's app.
 
     emails: "all" makes a person of each further address too. lists: names of lists; then only their contacts are read.
     """
 
-    token: Secret | None = None
-    client_id: str | None = None
-    client_secret: Secret | None = None
-    refresh_token: Secret | None = None
     base_url: BaseUrl = "https://api.apollo.io/api/v1"
     token_url: BaseUrl = "https://app.apollo.io/api/v1/oauth/token"  # noqa: S105  an address
     emails: Literal["primary", "all"] = "primary"
     lists: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _one_login(self) -> "ApolloOptions":
-        missing = [self.client_id, self.client_secret, self.refresh_token].count(None)
-        if missing != (0 if self.token is None else 3):
-            raise ValueError("either token, or client_id, client_secret and refresh_token")
-        return self
 
 
 class ApolloConnector:
@@ -84,7 +70,11 @@ class ApolloConnector:
 
     def __init__(self, options: ApolloOptions, context: Context) -> None:
         self._options, self._clock = options, context.clock
-        self._login = _login(options, context)
+        self._login = options.login(
+            lambda token: Token(token, header="x-api-key", prefix=""),
+            options.token_url,
+            context.clock,
+        )
 
     def check(self) -> str:
         """Ask for one of everything; what a mapping may use and this key may not read is named."""
@@ -148,17 +138,3 @@ def _lacking(api: Api) -> Iterator[str]:
             probe(api)
         except SourceDenied:
             yield f"not {what}: {reads(endpoint)}"
-
-
-def _login(options: ApolloOptions, context: Context) -> Login:
-    if options.token is not None:
-        return Token(options.token, header="x-api-key", prefix="")
-    if options.client_id is None or options.client_secret is None or options.refresh_token is None:
-        raise AssertionError("the options have one login or the other")
-    form: dict[str, str | Secret] = {
-        "grant_type": "refresh_token",
-        "client_id": options.client_id,
-        "client_secret": options.client_secret,
-        "refresh_token": options.refresh_token,
-    }
-    return OAuth(options.token_url, form, clock=context.clock)

@@ -9,7 +9,6 @@ import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 from connectors.apollo.vendor import (
@@ -67,7 +66,7 @@ def labels(api: Api) -> dict[str, Label]:
         ident(row): Label(
             str(row.get("name") or ""),
             row["cached_count"] if isinstance(row.get("cached_count"), int) else 0,
-            _digest(f"{row.get('cached_count')} {row.get('updated_at')}"),
+            f"{row.get('cached_count')} {row.get('updated_at')}",
         )
         for row in rows
         if row.get("modality") in (None, "contacts")
@@ -125,16 +124,6 @@ def unsubscribed(api: Api) -> set[str]:
     }
 
 
-def digests(names: Mapping[str, str]) -> dict[str, str]:
-    """What a cursor keeps of names, by what they name."""
-    return {key: _digest(name) for key, name in names.items()}
-
-
-def are_renamed(before: Any, now: Mapping[str, str]) -> bool:
-    """Whether something that a cursor knows has another name, or has gone; True where the cursor knows nothing."""
-    return not isinstance(before, dict) or any(now.get(key) != one for key, one in before.items())
-
-
 def pack(ids: Iterable[str]) -> str:
     """Ids for a cursor."""
     return b64encode(zlib.compress("\n".join(sorted(ids)).encode())).decode()
@@ -154,7 +143,3 @@ def _options(row: Row) -> dict[str, str]:
         for one in row.get("picklist_values") or ()
         if isinstance(one, dict) and one.get("name")
     }
-
-
-def _digest(text: str) -> str:
-    return blake2b(text.encode(errors="replace"), digest_size=6).hexdigest()

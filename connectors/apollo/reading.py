@@ -9,9 +9,7 @@ from typing import Any
 from connectors.apollo.beside import (
     CustomField,
     Label,
-    are_renamed,
     custom_fields,
-    digests,
     label_ids,
     labels,
     pack,
@@ -36,6 +34,8 @@ from syncd.errors import SourceDenied, SourceRefused
 from syncd.http import (
     Api,
     HighWater,
+    are_other,
+    digests,
     further_key,
     parse_time,
     read_cursor,
@@ -125,7 +125,7 @@ class Reading:
     ) -> str:
         if parts is None or before is None:
             return "the cursor is of no use"
-        if are_renamed(parts.get("names"), names):
+        if are_other(parts.get("names"), names):
             return "a list, a stage, an owner or a choice was renamed, or has gone"
         if len(self._unsubscribed - before.unsubscribed) > ALONE_MAX:
             return "many people have unsubscribed"

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import ClassVar, Literal
 
-from pydantic import model_validator
-
 from connectors.close import views
 from connectors.close.beside import owner_field, unsubscribed, users
 from connectors.close.events import READ_EVENTS, news
@@ -24,34 +22,22 @@ from connectors.close.search import Search
 from connectors.close.vendor import CLOSE, READ_UNSUBSCRIBED, READ_USERS, READ_VIEWS
 from syncd.connector import Abilities, Context, Event, Options, Preset, Request, SourceField
 from syncd.errors import SourceDenied
-from syncd.http import Api, BaseUrl, Basic, Login, OAuth
-from syncd.secret import Secret
+from syncd.http import Api, BaseUrl, Basic, TokenOrApp
 
 API_PATH, TOKEN_PATH = "/api/v1", "/oauth2/token/"
 
 
-class CloseOptions(Options):
+class CloseOptions(TokenOrApp):
     """token: an API key; or client_id, client_secret and refresh_token of an OAuth app.
 
     emails: "all" makes a person of each further address too. views: names of Smart Views, of contacts or of leads, whose members `_lists`
     tells; each costs a search of its members in every run. owner: the custom field (of type User) of contacts or leads that `_owner` is.
     """
 
-    token: Secret | None = None
-    client_id: str | None = None
-    client_secret: Secret | None = None
-    refresh_token: Secret | None = None
     base_url: BaseUrl = "https://api.close.com/api/v1"
     emails: Literal["primary", "all"] = "primary"
     views: tuple[str, ...] = ()
     owner: str = ""
-
-    @model_validator(mode="after")
-    def _one_login(self) -> "CloseOptions":
-        missing = [self.client_id, self.client_secret, self.refresh_token].count(None)
-        if missing != (0 if self.token is None else 3):
-            raise ValueError("either token, or client_id, client_secret and refresh_token")
-        return self
 
 
 class CloseConnector:
@@ -73,7 +59,9 @@ class CloseConnector:
 
     def __init__(self, options: CloseOptions, context: Context) -> None:
         self._options, self._clock = options, context.clock
-        self._login = _login(options, context)
+        self._login = options.login(
+            Basic, f"{options.base_url.removesuffix(API_PATH)}{TOKEN_PATH}", context.clock
+        )
 
     def check(self) -> str:
         """Ask for one of everything; what a mapping may use and this login may not read is named."""
@@ -141,18 +129,3 @@ def _lacking(api: Api, options: CloseOptions) -> Iterator[str]:
 
 def _last_events(api: Api) -> None:
     news(api, api.server_time() - timedelta(minutes=1), leads=False, opt_outs=False)
-
-
-def _login(options: CloseOptions, context: Context) -> Login:
-    if options.token is not None:
-        return Basic(options.token)
-    if options.client_id is None or options.client_secret is None or options.refresh_token is None:
-        raise AssertionError("the options have one login or the other")
-    form: dict[str, str | Secret] = {
-        "grant_type": "refresh_token",
-        "client_id": options.client_id,
-        "client_secret": options.client_secret,
-        "refresh_token": options.refresh_token,
-    }
-    url = f"{options.base_url.removesuffix(API_PATH)}{TOKEN_PATH}"
-    return OAuth(url, form, clock=context.clock)

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import ClassVar, Literal
 
-from pydantic import model_validator
-
 from connectors.hubspot.addresses import opt_outs
 from connectors.hubspot.lists import lists_of
 from connectors.hubspot.reading import Reading, Wishes
@@ -32,30 +30,18 @@ from connectors.hubspot.vendor import (
 )
 from syncd.connector import Abilities, Context, Event, Options, Preset, Request, SourceField
 from syncd.errors import SourceDenied
-from syncd.http import Api, BaseUrl, Login, OAuth, Token, Vendor
-from syncd.secret import Secret
+from syncd.http import Api, BaseUrl, Token, TokenOrApp, Vendor
 
 
-class HubspotOptions(Options):
+class HubspotOptions(TokenOrApp):
     """token: of a private app; or client_id, client_secret and refresh_token of an OAuth app.
 
     emails: "all" makes a person of each further address too. lists: the names of the lists that `_lists` may hold; all by default.
     """
 
-    token: Secret | None = None
-    client_id: str | None = None
-    client_secret: Secret | None = None
-    refresh_token: Secret | None = None
     base_url: BaseUrl = "https://api.hubapi.com"
     emails: Literal["primary", "all"] = "primary"
     lists: tuple[str, ...] | None = None
-
-    @model_validator(mode="after")
-    def _one_login(self) -> "HubspotOptions":
-        missing = [self.client_id, self.client_secret, self.refresh_token].count(None)
-        if missing != (0 if self.token is None else 3):
-            raise ValueError("either token, or client_id, client_secret and refresh_token")
-        return self
 
 
 class HubspotConnector:
@@ -77,7 +63,7 @@ class HubspotConnector:
 
     def __init__(self, options: HubspotOptions, context: Context) -> None:
         self._options, self._clock = options, context.clock
-        self._login = _login(options, context)
+        self._login = options.login(Token, f"{options.base_url}/oauth/v1/token", context.clock)
 
     def check(self) -> str:
         """Ask for one of everything: what a run would be refused is named here, with its scope."""
@@ -142,17 +128,3 @@ def _lacking(api: Api, *, all_emails: bool) -> Iterator[str]:
         opt_outs(api, ["nobody@example.com"] if all_emails else [])
     except SourceDenied:
         yield f"not the opt-outs of further addresses: {READ_OPT_OUTS} is missing"
-
-
-def _login(options: HubspotOptions, context: Context) -> Login:
-    if options.token is not None:
-        return Token(options.token)
-    if options.client_id is None or options.client_secret is None or options.refresh_token is None:
-        raise AssertionError("the options have one login or the other")
-    form: dict[str, str | Secret] = {
-        "grant_type": "refresh_token",
-        "client_id": options.client_id,
-        "client_secret": options.client_secret,
-        "refresh_token": options.refresh_token,
-    }
-    return OAuth(f"{options.base_url}/oauth/v1/token", form, clock=context.clock)

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import model_validator
-
 from connectors.pipedrive.beside import filter_ids
 from connectors.pipedrive.person_fields import ADDED, ALWAYS, added_fields, person_fields
 from connectors.pipedrive.reading import Reading
@@ -31,35 +29,23 @@ from connectors.pipedrive.vendor import (
 )
 from syncd.connector import Abilities, Context, Event, Options, Preset, Request, SourceField
 from syncd.errors import SourceDenied, SourceError
-from syncd.http import Api, BaseUrl, Login, OAuth, Token
-from syncd.secret import Secret
+from syncd.http import Api, BaseUrl, OAuth, Token, TokenOrApp
 
 HOST = "https://api.pipedrive.com"
 TOKEN_URL = "https://oauth.pipedrive.com/oauth/token"  # noqa: S105  an address
 
 
-class PipedriveOptions(Options):
+class PipedriveOptions(TokenOrApp):
     """token: an API token; or client_id, client_secret and refresh_token of an app.
 
     emails: "all" makes a person of each further address too. filters: names of saved filters, whose members `_lists` tells; each costs a
     listing of its members in every run.
     """
 
-    token: Secret | None = None
-    client_id: str | None = None
-    client_secret: Secret | None = None
-    refresh_token: Secret | None = None
     base_url: BaseUrl | None = None
     token_url: BaseUrl = TOKEN_URL
     emails: Literal["primary", "all"] = "primary"
     filters: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _one_login(self) -> "PipedriveOptions":
-        missing = [self.client_id, self.client_secret, self.refresh_token].count(None)
-        if missing != (0 if self.token is None else 3):
-            raise ValueError("either token, or client_id, client_secret and refresh_token")
-        return self
 
 
 class PipedriveConnector:
@@ -81,7 +67,12 @@ class PipedriveConnector:
 
     def __init__(self, options: PipedriveOptions, context: Context) -> None:
         self._options, self._clock = options, context.clock
-        self._login = _login(options, context)
+        self._login = options.login(
+            lambda token: Token(token, header="x-api-token", prefix=""),
+            options.token_url,
+            context.clock,
+            basic=True,
+        )
 
     def check(self) -> str:
         """Ask for one of everything; what a mapping may use and this login may not read is named."""
@@ -151,16 +142,3 @@ def _lacking(api: Api) -> Iterator[str]:
         api.get(USERS)
     except SourceDenied:
         yield f"not _owner: {READ_USERS} is missing"
-
-
-def _login(options: PipedriveOptions, context: Context) -> Login:
-    if options.token is not None:
-        return Token(options.token, header="x-api-token", prefix="")
-    if options.client_id is None or options.client_secret is None or options.refresh_token is None:
-        raise AssertionError("the options have one login or the other")
-    return OAuth(
-        options.token_url,
-        {"grant_type": "refresh_token", "refresh_token": options.refresh_token},
-        clock=context.clock,
-        basic=(options.client_id, options.client_secret),
-    )

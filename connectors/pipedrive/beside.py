@@ -5,7 +5,6 @@ So a cursor holds what the last read knew of them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 
 from connectors.pipedrive.vendor import FILTERS, people, rows_of
@@ -40,22 +39,6 @@ def filter_members(api: Api, names: Iterable[str]) -> list[tuple[str, frozenset[
         )
         for name, key in filter_ids(api, names).items()
     ]
-
-
-def members_digest(filters: Sequence[tuple[str, frozenset[int]]]) -> str:
-    """Another one where somebody has joined or left: that does not change a person."""
-    digest = blake2b(digest_size=12)
-    for name, ids in filters:
-        digest.update(repr((name, sorted(ids))).encode())
-    return digest.hexdigest() if filters else ""
-
-
-def digests(names: Mapping[str, str]) -> dict[str, str]:
-    """What a cursor keeps of names, by what they name."""
-    return {
-        key: blake2b(name.encode(errors="replace"), digest_size=6).hexdigest()
-        for key, name in names.items()
-    }
 
 
 class Statuses:

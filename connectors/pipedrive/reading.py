@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from connectors.pipedrive.beside import Row, Statuses, digests, filter_members, members_digest
+from connectors.pipedrive.beside import Row, Statuses, filter_members
 from connectors.pipedrive.person_fields import (
     ADDED,
     ALWAYS,
@@ -30,7 +30,10 @@ from syncd.http import (
     Api,
     HighWater,
     Lookup,
+    are_other,
+    digests,
     further_key,
+    members_digest,
     parse_time,
     read_cursor,
     rfc3339,
@@ -101,10 +104,7 @@ class Reading:
         """What changes no person, and concerns many."""
         if parts is None or not self._statuses.remember(parts.get("statuses")):
             return "the cursor is of no use"
-        before = parts.get("names")
-        if not isinstance(before, dict):
-            return "the cursor is of no use"
-        if any(names.get(key) != digest for key, digest in before.items()):
+        if are_other(parts.get("names"), names):
             return "a label, a choice or an owner was renamed, or has gone"
         if parts.get("members") != members:
             return "the members of a filter are others"

@@ -4,9 +4,7 @@ Whether an unsubscribing by a link moves `Modified_Time`, nobody says [?]; a tag
 holds what the last read knew of them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
-from typing import Any
+from collections.abc import Iterable
 
 from connectors.zoho.vendor import (
     READ_TAGS,
@@ -17,7 +15,7 @@ from connectors.zoho.vendor import (
     rows_of,
 )
 from syncd.errors import SourceDenied, SourceError, SourceRefused
-from syncd.http import Api
+from syncd.http import Api, digests
 
 VIEWS, TAGS = "/crm/v8/settings/custom_views", "/crm/v8/settings/tags"
 
@@ -52,28 +50,10 @@ def view_members(api: Api, module: str, names: Iterable[str]) -> list[tuple[str,
     return found
 
 
-def members_digest(views: Sequence[tuple[str, frozenset[str]]]) -> str:
-    """Another one where somebody has joined or left: that does not change a record."""
-    digest = blake2b(digest_size=12)
-    for name, ids in views:
-        digest.update(repr((name, sorted(ids))).encode())
-    return digest.hexdigest() if views else ""
-
-
 def tag_digests(api: Api, module: str) -> dict[str, str]:
     """tag -> digest of its name. Where tags may not be listed there are none: a full read finds who has a renamed one."""
     try:
         found = api.get(TAGS, {"module": module}, needs=READ_TAGS)
     except (SourceDenied, SourceRefused):
         return {}
-    return {
-        str(row["id"]): blake2b(
-            str(row["name"]).encode(errors="replace"), digest_size=6
-        ).hexdigest()
-        for row in rows_of(found, TAGS, "tags")
-    }
-
-
-def are_renamed(before: Any, now: Mapping[str, str]) -> bool:
-    """Whether a tag that a cursor knows has another name, or has gone; True where the cursor knows nothing."""
-    return not isinstance(before, dict) or any(now.get(key) != one for key, one in before.items())
+    return digests({str(row["id"]): str(row["name"]) for row in rows_of(found, TAGS, "tags")})

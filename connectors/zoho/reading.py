@@ -6,8 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from connectors.zoho.beside import (
-    are_renamed,
-    members_digest,
     tag_digests,
     view_members,
 )
@@ -25,6 +23,8 @@ from syncd.http import (
     Api,
     HighWater,
     Lookup,
+    are_other,
+    members_digest,
     pack_ids,
     parse_time,
     read_cursor,
@@ -138,7 +138,7 @@ class Reading:
             return "the cursor is of no use"
         if self._began - before.at > CURSOR_AGE_MAX:
             return "the cursor is older than what Zoho tells of deletions"
-        if are_renamed(parts.get("tags"), tags):
+        if are_other(parts.get("tags"), tags):
             return "a tag was renamed, or has gone"
         if parts.get("members") != members:
             return "the members of a view are others"

@@ -1,16 +1,17 @@
 """HTTP for connectors, and the one client under everything: what two connectors need stands here, once.
 
 `client` sends one request with every limit set. `api` is a vendor's web API as a connector reads it: paced, retried, refreshed,
-redacted. `login` holds the ways to log in, `verdict` what an answer means, `paging` and `times` what pages and times look like,
-`names` what people and companies are called.
+redacted. `login` and `options` hold the ways to log in, `verdict` what an answer means, `paging` and `times` what pages and times look
+like, `names` what people and companies are called, `beside` what a cursor keeps of what stands beside records.
 """
 
 from syncd.http.api import Api, Reply, Vendor, path_of
+from syncd.http.beside import are_other, digests, members_digest
 from syncd.http.client import Answer, HttpClient
 from syncd.http.login import Basic, Login, OAuth, Open, Token
 from syncd.http.lookup import Lookup
 from syncd.http.names import domain_of, further_key, split_name
-from syncd.http.options import BaseUrl
+from syncd.http.options import BaseUrl, TokenOrApp
 from syncd.http.paging import (
     HighWater,
     Trail,
@@ -54,12 +55,16 @@ __all__ = [
     "Refused",
     "Reply",
     "Token",
+    "TokenOrApp",
     "Trail",
     "Vendor",
     "Verdict",
+    "are_other",
     "by_status",
+    "digests",
     "domain_of",
     "further_key",
+    "members_digest",
     "pack_ids",
     "parse_time",
     "path_of",

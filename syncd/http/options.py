@@ -1,9 +1,15 @@
-"""The types of options that connectors of web APIs share."""
+"""The options that connectors of web APIs share: addresses, and the usual two ways to log in."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, model_validator
+
+from syncd.clock import Clock
+from syncd.connector import Options
+from syncd.http.login import Login, OAuth
+from syncd.secret import Secret
 
 
 def _base_url(text: str) -> str:
@@ -19,3 +25,43 @@ def _base_url(text: str) -> str:
 
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 """The address of a vendor's API; without user, password or query, and without a slash at its end."""
+
+
+class TokenOrApp(Options):
+    """Options with one of two logins: token, as the vendor gives it to its users; or client_id, client_secret and refresh_token of an
+    OAuth app.
+    """
+
+    token: Secret | None = None
+    client_id: str | None = None
+    client_secret: Secret | None = None
+    refresh_token: Secret | None = None
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        missing = [self.client_id, self.client_secret, self.refresh_token].count(None)
+        if missing != (0 if self.token is None else 3):
+            raise ValueError("either token, or client_id, client_secret and refresh_token")
+        return self
+
+    def login(
+        self,
+        by_token: Callable[[Secret], Login],
+        token_url: str,
+        clock: Clock,
+        *,
+        basic: bool = False,
+    ) -> Login:
+        """The login that these options are. by_token: makes one of a token. basic: the app's id and secret go into the header."""
+        if self.token is not None:
+            return by_token(self.token)
+        if self.client_id is None or self.client_secret is None or self.refresh_token is None:
+            raise AssertionError("the options have one login or the other")
+        form: dict[str, str | Secret] = {"grant_type": "refresh_token"}
+        form |= {} if basic else {"client_id": self.client_id, "client_secret": self.client_secret}
+        return OAuth(
+            token_url,
+            {**form, "refresh_token": self.refresh_token},
+            clock=clock,
+            basic=(self.client_id, self.client_secret) if basic else None,
+        )
