@@ -23,6 +23,8 @@ from doubles.airtable import TOKEN as AIRTABLE_TOKEN
 from doubles.airtable import Airtable
 from doubles.apollo import KEY as APOLLO_KEY
 from doubles.apollo import Apollo
+from doubles.attio import TOKEN as ATTIO_TOKEN
+from doubles.attio import Attio
 from doubles.close import KEY as CLOSE_KEY
 from doubles.close import Close
 from doubles.espocrm import KEY as ESPO_KEY
@@ -148,8 +150,20 @@ def apollo(count: int) -> tuple[Double, dict[str, Any], set[str]]:
     return double, login, wanted
 
 
+def attio(count: int) -> tuple[Double, dict[str, Any], set[str]]:
+    double = Attio()
+    double.limited = False  # its clock is not that of the reading process
+    for key in range(1, count + 1):
+        name = {"first_name": "First", "last_name": f"Last {key}", "full_name": f"First Last {key}"}
+        double.put(f"{key:036}", f"p{key}@example.com", name=name, job_title="CTO")
+        double.clock.advance_s(0.1)
+    wanted = {"_email", "name", "job_title", "_phone", "unsubscribed"}
+    return double, {"token": "env:BENCH_SECRET", "base_url": "URL"}, wanted
+
+
 SECRETS = {
     "apollo": APOLLO_KEY,
+    "attio": ATTIO_TOKEN,
     "close": CLOSE_KEY,
     "airtable": AIRTABLE_TOKEN,
     "hubspot": HUBSPOT_TOKEN,
@@ -161,6 +175,7 @@ SECRETS = {
 }
 MAKERS = {
     "apollo": apollo,
+    "attio": attio,
     "close": close,
     "airtable": airtable,
     "hubspot": hubspot,

@@ -10,6 +10,7 @@ import pytest
 from doubles import (
     airtable,
     apollo,
+    attio,
     close,
     dynamics,
     espocrm,
@@ -390,9 +391,38 @@ class OfDynamics:
         self.double.delete("contact", number)
 
 
+class OfAttio:
+    secrets: Mapping[str, str] = {"CRM_TOKEN": attio.TOKEN}
+    fields: Mapping[str, str] = {"email": "_email", "firstName": "name.first_name"}
+    opted_out, groups_of = "unsubscribed", "_lists"
+    tells_deletions = True  # each read is a whole one
+
+    def __init__(self, clock: Any) -> None:
+        self.double = attio.Attio(clock)
+        self.double.put_list("l1", VIP)
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        return {"connector": "attio", "token": "env:CRM_TOKEN", "base_url": self.double.url}
+
+    def put(self, number: int, name: str) -> None:
+        parts = {"first_name": name, "last_name": "Person", "full_name": f"{name} Person"}
+        self.double.put(f"p{number}", f"{NAMES[number - 1]}@example.com", name=parts)
+
+    def tag(self, number: int) -> None:
+        self.double.put_list("l1", VIP, f"p{number}")
+
+    def opt_out(self, number: int) -> None:
+        self.double.put(f"p{number}", unsubscribed=True)
+
+    def delete(self, number: int) -> None:
+        self.double.delete(f"p{number}")
+
+
 CRMS = [
     OfAirtable,
     OfApollo,
+    OfAttio,
     OfClose,
     OfDynamics,
     OfEspoCrm,

@@ -21,8 +21,7 @@ from connectors.close.reading import Reading, Wishes
 from connectors.close.search import Search
 from connectors.close.vendor import CLOSE, READ_UNSUBSCRIBED, READ_USERS, READ_VIEWS
 from syncd.connector import Abilities, Context, Event, Options, Preset, Request, SourceField
-from syncd.errors import SourceDenied
-from syncd.http import Api, BaseUrl, Basic, TokenOrApp
+from syncd.http import Api, BaseUrl, Basic, TokenOrApp, lacking
 
 API_PATH, TOKEN_PATH = "/api/v1", "/oauth2/token/"
 
@@ -70,8 +69,8 @@ class CloseConnector:
             next(Search(api).everything("contact", ("id",)), None)
             if self._options.owner:
                 owner_field(self._options.owner, mine, custom_fields(api, "lead"))
-            lacking = list(_lacking(api, self._options))
-        return ", ".join(["Close: contacts can be read", *lacking])
+            missing = list(_missing(api, self._options))
+        return ", ".join(["Close: contacts can be read", *missing])
 
     def fields(self) -> list[SourceField]:
         """What every contact has, then the custom fields by their ids."""
@@ -111,7 +110,7 @@ class CloseConnector:
         return Api(self._options.base_url, CLOSE, self._login, self._clock)
 
 
-def _lacking(api: Api, options: CloseOptions) -> Iterator[str]:
+def _missing(api: Api, options: CloseOptions) -> Iterator[str]:
     """What else a read may need, and this login may not read."""
     probes: list[tuple[str, str, Callable[[], object]]] = [
         ("who was deleted", READ_EVENTS, lambda: _last_events(api)),
@@ -120,11 +119,7 @@ def _lacking(api: Api, options: CloseOptions) -> Iterator[str]:
     ]
     if options.owner:
         probes.append(("_owner", READ_USERS, lambda: users(api)))
-    for what, right, probe in probes:
-        try:
-            probe()
-        except SourceDenied:
-            yield f"not {what}: it takes {right}"
+    return lacking(probes)
 
 
 def _last_events(api: Api) -> None:

@@ -1,9 +1,9 @@
 """One read of Close's contacts: everybody, or those for whom something has changed since a cursor."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from connectors.close import views
 from connectors.close.beside import Leads, owner_field, unsubscribed, users
@@ -12,8 +12,15 @@ from connectors.close.people import OPTED_OUT, Shape, custom_fields
 from connectors.close.search import ADDRESSES_MAX, MADE, Search, changed_since, having
 from connectors.close.vendor import CONTACTS, CUSTOM, READ_CONTACTS, Row, ident, listed, single
 from syncd.connector import Checkpoint, Event, Merged, Record, Request, Resync, Tombstone
-from syncd.errors import SourceDenied
-from syncd.http import Api, HighWater, further_key, parse_time, read_cursor, write_cursor
+from syncd.http import (
+    Api,
+    HighWater,
+    further_key,
+    if_allowed,
+    parse_time,
+    read_cursor,
+    write_cursor,
+)
 
 VERSION = 1  # of the cursor
 OVERLAP = timedelta(minutes=10)  # Close asks to look at the last five minutes of its log again
@@ -23,8 +30,6 @@ LATE_MAX = timedelta(hours=1)
 LEADS_MAX = 200  # whose contacts are asked for one by one; for more, everybody is read
 CHUNK_ROWS = 50  # of contacts that are read one by one
 ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)  # as of then: whatever the search knows will do
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,13 @@ class Reading:
 
     def __init__(self, api: Api, request: Request, wishes: Wishes) -> None:
         self._api, self._request, self._wishes = api, request, wishes
+        self._named = request.fields is not None
         self._search = Search(api)
         mine = custom_fields(api, "contact")
         self._began = api.server_time()
         out: frozenset[str] | None = None
         if self._wants(OPTED_OUT):
-            out = self._if_allowed(lambda: unsubscribed(api))
+            out = if_allowed(lambda: unsubscribed(api), named=self._named)
         self._shape = Shape(
             request.fields,
             mine,
@@ -58,7 +64,7 @@ class Reading:
         self._users: Mapping[str, Any] | None = None
         self._owner, self._of_lead = "", False
         if wishes.owner and self._wants("_owner"):
-            self._users = self._if_allowed(lambda: users(api))
+            self._users = if_allowed(lambda: users(api), named=self._named)
             self._owner, self._of_lead = owner_field(wishes.owner, mine, theirs)
         self._fields = self._shape.fields()
         if self._owner and not self._of_lead:
@@ -73,8 +79,9 @@ class Reading:
     def events(self) -> Iterator[Event]:
         """Everything that this read tells."""
         if self._wishes.views and self._wants("_lists"):
-            found = self._if_allowed(
-                lambda: views.members(self._api, self._search, self._wishes.views)
+            found = if_allowed(
+                lambda: views.members(self._api, self._search, self._wishes.views),
+                named=self._named,
             )
             self._views = found or []
         cursor = self._request.cursor
@@ -260,12 +267,3 @@ class Reading:
 
     def _wants(self, name: str) -> bool:
         return self._request.fields is None or name in self._request.fields
-
-    def _if_allowed(self, ask: Callable[[], Found]) -> Found | None:
-        """None where this login may not, and nobody has asked for it by name."""
-        try:
-            return ask()
-        except SourceDenied:
-            if self._request.fields is not None:
-                raise
-            return None

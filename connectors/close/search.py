@@ -11,13 +11,12 @@ fields as others' connectors have seen them [?].
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from itertools import pairwise
+from datetime import datetime
 from typing import Any
 
 from connectors.close.vendor import READ_CONTACTS, Row, ident, rows_of
 from syncd.errors import SourceError, SourceRefused
-from syncd.http import Api, Trail, parse_time, rfc3339
+from syncd.http import Api, Trail, keyset, parse_time, rfc3339, within
 
 SEARCH, MADE = "/data/search/", "date_created"
 PAGE_ROWS, PAGE_ROWS_SURE = 200, 100  # the largest page that others have seen, and that of listings
@@ -25,8 +24,6 @@ REACH_ROWS = 10_000  # of one cursor
 FIELDS_MAX = 60  # of one request; more are asked for by id
 IDS_MAX = 100  # in one search
 ADDRESSES_MAX = 20  # in one search
-COARSE = timedelta(seconds=1)  # nobody says how exactly a time is compared
-INSTANT = timedelta(milliseconds=1)  # what we ask by
 
 Query = Mapping[str, Any]
 
@@ -64,26 +61,13 @@ class Search:
         self, kind: str, fields: Sequence[str], queries: Sequence[Query] = ()
     ) -> Iterator[list[Row]]:
         """Pages of all objects of a kind ("contact", "lead") for which these hold, each once. Raises SourceError."""
-        anchor: datetime | None = None
-        seen: dict[str, datetime] = {}
-        while True:
-            since = [] if anchor is None else [_from(kind, MADE, anchor)]
-            rows, cursor = self._stretch(kind, fields, [*queries, *since], anchor)
-            times = [_made(row) for row in rows]
-            if any(one > other for one, other in pairwise(times)) or (
-                anchor is not None and times and times[0] < anchor - COARSE
-            ):
-                raise SourceError(
-                    f"Close: the search for {kind}s does not keep to its order",
-                    hint="Nothing is lost: the next run reads it anew",
-                )
-            fresh = {key: row for row in rows if (key := ident(row, kind)) not in seen}
-            yield self._complete(kind, fields, list(fresh.values()))
-            if cursor is None or not fresh:
-                return
-            anchor = _floor(times[-1])
-            known = {**seen, **dict(zip((row["id"] for row in rows), times, strict=True))}
-            seen = {key: made for key, made in known.items() if made >= anchor - COARSE}
+
+        def stretch(anchor: datetime | None) -> tuple[list[Row], bool]:
+            return self._stretch(kind, fields, queries, anchor)
+
+        what = f"Close: the search for {kind}s"
+        for rows in keyset(stretch, key=lambda row: ident(row, kind), made=_made, what=what):
+            yield self._complete(kind, fields, rows)
 
     def by_ids(self, kind: str, ids: Sequence[str], fields: Sequence[str]) -> list[Row]:
         """Those of these objects that the search knows."""
@@ -95,12 +79,14 @@ class Search:
 
     def _stretch(
         self, kind: str, fields: Sequence[str], queries: Sequence[Query], anchor: datetime | None
-    ) -> tuple[list[Row], str | None]:
-        """The next page; and those after it, as long as all were made in the instant that `anchor` names; and the last one's cursor."""
-        first = _parts(fields)[0]
-        rows, cursor = self._page(kind, first, queries)
+    ) -> tuple[list[Row], bool]:
+        """The next page, and those after it as long as all were made in one instant; and whether there may be more."""
+        first, asked = _parts(fields)[0], [*queries]
+        if anchor is not None:
+            asked.append(_from(kind, MADE, anchor))
+        rows, cursor = self._page(kind, first, asked)
         trail = Trail(f"Close: the search for {kind}s")
-        while cursor and rows and anchor is not None and _made(rows[-1]) < anchor + INSTANT:
+        while cursor and rows and within(_made(rows[-1]), anchor):
             if len(rows) >= REACH_ROWS - PAGE_ROWS:
                 raise SourceError(
                     f"Close: some {REACH_ROWS:,} {kind}s or more were made in one instant",
@@ -108,9 +94,9 @@ class Search:
                     hint="Ask Close's support for an export, and read that file instead",
                 )
             trail.step(cursor)
-            more, cursor = self._page(kind, first, queries, cursor)
+            more, cursor = self._page(kind, first, asked, cursor)
             rows += more
-        return rows, cursor
+        return rows, cursor is not None
 
     def _page(
         self, kind: str, fields: Sequence[str], queries: Sequence[Query], cursor: str | None = None
@@ -177,8 +163,3 @@ def _made(row: Row) -> datetime:
     if made is None:
         raise SourceError(f"Close: an object came without the time at which it was made ({MADE})")
     return made
-
-
-def _floor(moment: datetime) -> datetime:
-    """To the millisecond: a time that was rounded up would pass over what was made before it."""
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -2,12 +2,14 @@
 
 `client` sends one request with every limit set. `api` is a vendor's web API as a connector reads it: paced, retried, refreshed,
 redacted. `login` and `options` hold the ways to log in, `verdict` what an answer means, `paging` and `times` what pages and times look
-like, `names` what people and companies are called, `beside` what a cursor keeps of what stands beside records.
+like, `names` what people and companies are called, `rights` what a login may not do, `keyset` how
+to read everything while it moves, `beside` what a cursor keeps of what stands beside records.
 """
 
 from syncd.http.api import Api, Reply, Vendor, path_of
 from syncd.http.beside import are_other, digests, members_digest
 from syncd.http.client import Answer, HttpClient
+from syncd.http.keyset import keyset, within
 from syncd.http.login import Basic, Login, OAuth, Open, Token
 from syncd.http.lookup import Lookup
 from syncd.http.names import domain_of, further_key, split_name
@@ -21,6 +23,7 @@ from syncd.http.paging import (
     unpack_ids,
     write_cursor,
 )
+from syncd.http.rights import if_allowed, lacking
 from syncd.http.times import parse_time, rfc3339
 from syncd.http.verdict import (
     Again,
@@ -64,6 +67,9 @@ __all__ = [
     "digests",
     "domain_of",
     "further_key",
+    "if_allowed",
+    "keyset",
+    "lacking",
     "members_digest",
     "pack_ids",
     "parse_time",
@@ -74,5 +80,6 @@ __all__ = [
     "since_of",
     "split_name",
     "unpack_ids",
+    "within",
     "write_cursor",
 ]
