@@ -259,7 +259,22 @@ def test_more_contacts_than_a_listing_shows_are_read_from_both_ends(
     pages = [one.json for one in crm.asked if one.path.endswith("/contacts/search")]
     assert sum(not one["sort_ascending"] for one in pages) == 5
     # From the other end until a page has come already.
-    assert sum(one["sort_ascending"] for one in pages) == {500: 0, 501: 2, 850: 5, 1_000: 5}[count]
+    assert sum(one["sort_ascending"] for one in pages) == {500: 1, 501: 2, 850: 5, 1_000: 5}[count]
+
+
+@pytest.mark.usefixtures("few_pages")
+@pytest.mark.parametrize("counted", [100, 300, 500])
+def test_a_total_that_is_not_counted_to_its_end_cuts_nothing_off(crm: Apollo, counted: int) -> None:
+    crm.counted_max = counted
+    for number in range(6, 851):
+        crm.put(number, f"p{number}@example.com")
+        crm.clock.advance_s(1)
+    assert numbers(read(crm)) == list(range(1, 851))
+    for number in range(851, 1_010):
+        crm.put(number, f"p{number}@example.com")
+        crm.clock.advance_s(1)
+    with pytest.raises(SourceError, match="Apollo shows 1,000 contacts, and has more"):
+        read(crm)
 
 
 @pytest.mark.usefixtures("few_pages")
@@ -296,6 +311,13 @@ def test_nobody_is_passed_over_when_others_are_deleted_or_made(crm: Apollo, lag_
     assert len(found) == len(set(found))
     missing = set(range(1, 1_001)) - set(found)
     assert all(cid(number) not in crm.contacts for number in missing)
+
+
+def test_a_part_that_is_counted_whole_is_read(crm: Apollo) -> None:
+    """What `partial_results_only` means beyond its limit, nobody says: as many as are counted must come."""
+    rows = [{"id": cid(number)} for number in range(1, 4)]
+    crm.faults = [page(*rows, total=3, partial_results_only=True, partial_results_limit=2)]
+    assert numbers(read(crm)) == [1, 2, 3]
 
 
 def test_rows_in_no_order_are_walked_through_until_all_have_come(crm: Apollo) -> None:
@@ -403,6 +425,7 @@ def test_the_minutes_budget_is_waited_for(crm: Apollo) -> None:
         (Told(200, {"contacts": []}), "not how many"),
         (Told(200, {"contacts": [], "pagination": {"total_entries": "5"}}), "not how many"),
         (page(total=5, partial_results_only=True), "does not show all"),
+        (page(total=10_000, partial_results_only=True, partial_results_limit=10_000), "does not show all"),
         (page({"id": None}, total=1), "without an id"),
         (page({"id": "../users"}, total=1), "without an id"),
         (Told(500, b"oops"), "failed 5 times"),

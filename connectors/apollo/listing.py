@@ -2,11 +2,11 @@
 
 Pages are numbers, so whoever is deleted meanwhile moves the others up, and one of them from the next page to the one that was read. The
 order is chosen so that everybody who is new or changed moves others down only: then a total that falls tells of it, and the page before
-is asked for again. In the end as many must have come as Apollo counts. 50,000 rows are shown of a listing; by creation, the newest
-and the oldest 50,000 are within reach.
+is asked for again. In the end as many must have come as Apollo counts; how far it counts, nobody says [?]. 50,000 rows are shown of a
+listing; by creation, the newest and the oldest 50,000 are within reach.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
 
@@ -62,24 +62,32 @@ class Listing:
         seen = set[str]()
         least = 0
         for _ in range(WALKS_MAX):
-            least = SHOWN_MAX * 2
-            for ascending in (False, True):
-                for page in self._pages(BY_CREATION, label, ascending=ascending):
-                    least = min(least, page.total)
-                    met = {ident(row) for row in page.rows}
-                    was_there = bool(met) and met <= seen
-                    seen |= met
-                    yield self.fresh(page.rows)
-                    if ascending and was_there:  # from here on the newest have come already
-                        break
-                if least <= SHOWN_MAX:
-                    break
+            least = yield from self._walk(label, seen)
             if len(seen) >= least:
                 return
         raise SourceError(
             f"Apollo counts {least:,} contacts and shows {len(seen):,}",
             hint="Its index may be late: the next run reads them anew",
         )
+
+    def _walk(self, label: str, seen: set[str]) -> Generator[list[Row], None, int]:
+        """The newest, then the oldest where these are not all; the smallest total that was told. seen: grows by who is met."""
+        least = 2 * SHOWN_MAX
+        for page in self._pages(BY_CREATION, label):
+            least = min(least, page.total)
+            seen.update(ident(row) for row in page.rows)
+            yield self.fresh(page.rows)
+        if least < SHOWN_MAX and page.is_last:
+            return least
+        for page in self._pages(BY_CREATION, label, ascending=True):
+            met = {ident(row) for row in page.rows}
+            if met <= seen:  # from here on the newest have come already
+                return least
+            seen |= met
+            yield self.fresh(page.rows)
+        if page.total <= SHOWN_MAX:
+            raise _too_many("more")  # and how many more is not counted
+        return least
 
     def changed(self, since: datetime) -> Iterator[list[Row]]:
         """Who was changed since then, the latest first, from all contacts. Raises Gap."""
@@ -109,10 +117,7 @@ class Listing:
             page = contacts(self._api, number, sort=sort, ascending=ascending, label=label)
             self.began = self.began or self._api.server_time()
             if page.total > 2 * SHOWN_MAX and sort == BY_CREATION:
-                raise SourceError(
-                    f"Apollo has {page.total:,} contacts, and shows {2 * SHOWN_MAX:,}",
-                    hint="Name lists in `lists`: only their contacts are read, up to this number of each",
-                )
+                raise _too_many(f"{page.total:,}")
             yield page
             gone, total = total - page.total, page.total
             if gone > 0 and number > 1:
@@ -127,6 +132,13 @@ class Listing:
                 return
             else:
                 number += 1
+
+
+def _too_many(count: str) -> SourceError:
+    return SourceError(
+        f"Apollo shows {2 * SHOWN_MAX:,} contacts, and has {count}",
+        hint="Name lists in `lists`: only their contacts are read, up to this number of each",
+    )
 
 
 def _out_of_order(times: Sequence[datetime]) -> bool:

@@ -90,7 +90,7 @@ APOLLO = Vendor("Apollo", Pace(3, 1.0), _judge, _words, _heed)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of contacts. total: of all pages. is_last: by what the answer says of itself."""
+    """One page of contacts. total: of all pages, as far as Apollo counts. is_last: nobody stands behind it."""
 
     rows: list[Row]
     total: int
@@ -107,14 +107,23 @@ def contacts(api: Api, number: int, *, sort: str, ascending: bool = False, label
     rows = rows_of(found, CONTACTS, "contacts")
     pagination = found.get("pagination")
     total = pagination.get("total_entries") if isinstance(pagination, dict) else None
-    if found.get("partial_results_only") is True or not isinstance(total, int):
+    if not isinstance(total, int) or _is_partial(found, total):
         raise SourceError(
             f"Apollo: {CONTACTS} does not show all contacts, or not how many there are",
             hint="Apollo may be in trouble just now: the next run tries again",
         )
     size = pagination.get("per_page")
-    reached = number * (size if isinstance(size, int) and size > 0 else PAGE_ROWS)
-    return Page(rows, total, not rows or reached >= total)
+    size = size if isinstance(size, int) and size > 0 else PAGE_ROWS
+    # A total may be no more than what Apollo cares to count [?]: behind a full page there may be others.
+    return Page(rows, total, not rows or (len(rows) < size and number * size >= total))
+
+
+def _is_partial(found: Mapping[str, Any], total: int) -> bool:
+    """Whether the total is that of a part only: where it is more than the limit of a part, it is not [?]."""
+    limit = found.get("partial_results_limit")
+    return found.get("partial_results_only") is True and not (
+        isinstance(limit, int) and total > limit
+    )
 
 
 def rows_of(found: Any, path: str, name: str) -> list[Row]:

@@ -27,11 +27,13 @@ class Apollo(Double):
 
     lag_s: so long after a change the index sorts, counts and shows by what was before; the rows themselves are as they are now. sorts:
     whether the order that is asked for is given. counts_pages: whether messages come with a pagination [?]. named_labels: whether
-    labels come as a bare list, or under a name [?]. limits: requests a window for each endpoint.
+    labels come as a bare list, or under a name [?]. counted_max: what a total says at most [?]. limits: requests a window for each
+    endpoint.
     """
 
     lag_s = 0.0
     pages_max = 500
+    counted_max = 1_000_000
     sorts = True
     counts_pages = True
     named_labels = False
@@ -171,7 +173,8 @@ class Apollo(Double):
         page = ids[size * (number - 1) : size * number]
         rows = [self.contacts[key] for key in page if key in self.contacts]
         pagination = {
-            "page": number, "per_page": size, "total_entries": len(ids), "total_pages": -(-len(ids) // size),
+            "page": number, "per_page": size, "total_entries": min(len(ids), self.counted_max),
+            "total_pages": -(-len(ids) // size),
         }  # fmt: skip
         return Told(
             200,
