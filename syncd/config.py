@@ -76,7 +76,7 @@ def load(path: Path | None) -> Settings:
     """
     file = find(path)
     check = _Check(file)
-    settings = check.settings(_merged(file, _read(file), check.mistakes))
+    settings = check.settings(_merged(file, read_toml(file), check.mistakes))
     if settings is None:
         raise refuse(file, map(_with_origin, check.mistakes))
     return settings
@@ -185,14 +185,15 @@ def _written(value: object) -> object:
     return parsed if isinstance(parsed, bool | int | float | list | dict) else value
 
 
-def _read(file: Path) -> Raw:
+def read_toml(file: Path, *, other: str = "--config FILE") -> Raw:
+    """The tables of a TOML file. other: how another file is named. Raises ConfigError."""
     try:
         content = file.read_bytes() if file.stat().st_size <= CONFIG_BYTES_MAX else None
     except OSError as error:
         raise ConfigError(
             f"{file} cannot be read",
             why=error.strerror or "",
-            hint="Make it readable for the user that runs syncd, or name another: --config FILE",
+            hint=f"Make it readable for the user that runs syncd, or name another: {other}",
         ) from None
     if content is None:
         raise ConfigError(

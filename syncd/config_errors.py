@@ -58,10 +58,10 @@ class Mistake:
     text: str
 
 
-def refuse(file: Path, mistakes: Iterable[Mistake]) -> ConfigError:
-    """One ConfigError that lists all mistakes, a line each."""
+def refuse(file: Path, mistakes: Iterable[Mistake], *, then: str = "syncd check") -> ConfigError:
+    """One ConfigError that lists all mistakes, a line each. then: the command to run when they are corrected."""
     found = list(dict.fromkeys(mistakes))
-    hint = f"Correct {file}, then run: syncd check"
+    hint = f"Correct {file}, then run: {then}"
     if len(found) == 1:
         return ConfigError(found[0].text, place=found[0].place, hint=hint)
     lines = [f"  {mistake.place}: {mistake.text}" for mistake in found]

@@ -9,8 +9,6 @@ A rebuild is one transaction: all of it, or nothing, whenever the process dies. 
 Source of the rules: `docs/architecture.md`, "A lost state".
 """
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from syncd.clock import Clock
@@ -20,19 +18,17 @@ from syncd.fluenzr import FluenzR
 from syncd.promotion import Ground, promote_read
 from syncd.reading import Feed, read
 from syncd.run import feed_of, rules_of
-from syncd.state import books, links, listed, marker, opt_outs, reads, rebuild, runs, steps
-from syncd.state.groups import Groups
+from syncd.state import links, listed, marker, opt_outs, reads, rebuild, runs
 from syncd.state.links import SyncRule
 from syncd.state.marker import Standing
 from syncd.state.rebuild import People, Repaired
-from syncd.state.store import State, hold, open_state
+from syncd.state.store import hold, open_state
 from syncd.upload import listing
 from syncd.upload.campaigns import read_campaigns
-from syncd.upload.pool import Pool
 from syncd.upload.readback import verify_job
 from syncd.upload.recover import recover
 from syncd.upload.refresh import note_account_listed
-from syncd.upload.session import Session
+from syncd.upload.session import Session, opened
 from syncd.watch import Watch
 
 KIND = "reconcile"  # of the run, in the history
@@ -63,7 +59,7 @@ def reconcile(
     folder was put back.
     Raises StateError, SourceError (nothing was rebuilt), FluenzrError, ConfigError, Interrupted.
     """
-    path = settings.state.path
+    path, settle_s = settings.state.path, settings.fluenzr.settle_s
     with hold(path, wait_s=wait_s, clock=clock):
         was = marker.standing(path)
         if was is Standing.ABSENT and not lost:
@@ -73,35 +69,19 @@ def reconcile(
                 hint="Begin with `syncd plan`; but if this account was synchronised before, run `syncd reconcile --lost`",
             )
         if was is Standing.GOOD and not lost:
-            with open_state(path) as state, _session(settings, state, api, clock, watch) as session:
+            with (
+                open_state(path) as state,
+                opened(state, api, clock, watch, kind=KIND, settle_s=settle_s) as session,
+            ):
                 return _Work(settings, session, was).repair()
         # What the lost state had sent may still take effect, and must not come after the listing.
         watch.phase("", "settle", None)
-        clock.sleep_s(settings.fluenzr.settle_s)
+        clock.sleep_s(settle_s)
         with (
             open_state(path, rebuild=True) as state,
-            _session(settings, state, api, clock, watch) as session,
+            opened(state, api, clock, watch, kind=KIND, settle_s=settle_s) as session,
         ):
             return _Work(settings, session, was).rebuild()
-
-
-@contextlib.contextmanager
-def _session(
-    settings: Settings, state: State, api: FluenzR, clock: Clock, watch: Watch
-) -> Iterator[Session]:
-    pool = Pool(clock, api.close)
-    try:
-        with state.tx():
-            number = runs.start_run(state, now_s=int(clock.now_s()), kind=KIND)
-        books.prepare_books(state)
-        listed.prepare_listed(state)
-        steps.prepare_stepped(state)
-        yield Session(
-            state, api, pool, Groups(state), clock, watch, number,
-            settle_s=settings.fluenzr.settle_s,
-        )  # fmt: skip
-    finally:
-        pool.close()
 
 
 class _Work:

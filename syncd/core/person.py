@@ -104,6 +104,21 @@ class Person:
         return not (barred or self.status not in MAILED or self.blocked)
 
 
+def why_not_enrolled(person: Person, gid: int) -> str:
+    """Why `may_join` forbids a campaign, in a few words for people; empty: it does not."""
+    if person.opted_out:
+        return "opted out"
+    if f"g{gid}" in person.never:
+        return "enrolled before"
+    if person.status == "replied" or "~" in person.never:
+        return "replied"
+    if person.never & (NO_GROUP | NO_ENROL):
+        return "barred by the never-ledger"
+    if person.status not in MAILED:
+        return "not active"
+    return "not readable in the source" if person.blocked else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What is to be done to one contact. fields, custom_fields: name -> (old, new), only what differs."""

@@ -55,7 +55,7 @@ def _lines(result: SyncResult) -> list[str]:
     if done or result.status in (Status.OK, Status.PARTIAL):
         lines.append(f"people: {', '.join(done) or 'nothing to send'}")
     if result.enrolled:
-        lines.append(f"mailed: {people(result.enrolled)}, on joining dynamic groups")
+        lines.append(f"mailed: {people(result.enrolled)}, on joining dynamic groups and campaigns")
     lines += _of_a_plan(result)
     lines += _written_back(result)
     if result.status is Status.HELD:

@@ -156,6 +156,14 @@ class Groups:
             )
         return found[0] if found else None
 
+    def there(self, name: str) -> int | None:
+        """The number of the group with this name or id that FluenzR has. Raises ConfigError for two of one name."""
+        return self._find(name)
+
+    def gid_of(self, rid: str) -> int:
+        """The number of the group or campaign with FluenzR's id."""
+        return self._by_rid[rid]
+
     def exists(self, name: str) -> bool:
         """Whether FluenzR has a group of this name."""
         return any(self.names[gid] == name for gid in self.rids if self.is_group(gid))

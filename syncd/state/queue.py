@@ -14,6 +14,7 @@ from syncd.core.person import Payload, Person
 from syncd.state.contacts import BACKOFF_S_MAX, PERSON, people_of
 from syncd.state.store import State
 
+NOBODY = -1  # no contact's number
 CHUNK_ROWS = 1000  # due contacts that are loaded at a time
 
 DUE = """{person} WHERE c.todo=1 AND c.touch=0 AND c.inflight IS NULL AND c.not_before<=? AND c.cid>?
@@ -256,6 +257,11 @@ def in_back_off(state: State, cids: Iterable[int], *, now_s: int) -> set[int]:
 def stay_put(state: State, cid: int) -> None:
     """The contact does not move after all (inside a transaction)."""
     state.write("UPDATE contact SET move_to=NULL WHERE cid=?", cid)
+
+
+def cid_of(state: State, rid: str, email: str) -> int | None:
+    """The row that has this id, or else this address."""
+    return owner_of(state, rid, email, but=NOBODY)
 
 
 def owner_of(state: State, rid: str, email: str, *, but: int) -> int | None:

@@ -6,7 +6,7 @@ it counts as done: nobody is enrolled again. Source: FluenzR reference, "Campaig
 """
 
 import contextlib
-from collections.abc import Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,15 +32,18 @@ MEMBERS_MISSING = "campaign.members_missing"  # nobody can tell who is in it
 ROWS_MAX = 1000  # people a request: by analogy with groups [?]
 MEMBER_ROWS = 100  # of a listing, kept in one transaction
 
+Refuse = Callable[[int, str], None]  # cid, FluenzR's words
+
 
 # --- which there are, and who is in them --------------------------------------------------------------------------
 
 
-def read_campaigns(session: Session) -> None:
-    """Take over the account's campaigns."""
+def read_campaigns(session: Session) -> list[Campaign]:
+    """Take over the account's campaigns; they themselves."""
     found = session.api.campaigns()
     with session.state.tx():
         session.groups.refresh_campaigns(SeenGroup(one.id, one.name, _kind(one)) for one in found)
+    return found
 
 
 def _kind(campaign: Campaign) -> GroupKind:
@@ -64,10 +67,11 @@ def meet_campaigns(session: Session, names: Sequence[str], *, sync: str) -> None
             hint=suggestion(missing[0], known),
         )
     for gid in groups.unread_campaigns(gids.values()):
-        _note_members(session, gid)
+        note_members(session, gid)
 
 
-def _note_members(session: Session, gid: int) -> None:
+def note_members(session: Session, gid: int) -> None:
+    """Whoever is in the campaign now is not enrolled again."""
     rid, chunk = session.groups.rids[gid], list[tuple[str, str]]()
     with contextlib.suppress(NotSupported):  # then FluenzR's own "skipped" tells
         for member in session.api.campaign_members(rid):
@@ -151,8 +155,14 @@ def enter_one(session: Session, cid: int) -> Generator[Request, Any, bool]:
     return True
 
 
-def enter_many(session: Session, gid: int, people: Sequence[Person]) -> Job:
-    """POST /campaigns/:id/contacts for up to 1000 people; halved while refused."""
+def enter_many(
+    session: Session, gid: int, people: Sequence[Person], *, refuse: Refuse | None = None
+) -> Job:
+    """POST /campaigns/:id/contacts for up to 1000 people; halved while refused.
+
+    refuse: told of everybody whom FluenzR refuses, inside a transaction; else they are quarantined.
+    """
+    refuse = refuse or session.refuse
     campaign = session.groups.rids[gid]
     rids = [person.rid for person in people if person.rid is not None]
     assert len(rids) == len(people)
@@ -168,14 +178,16 @@ def enter_many(session: Session, gid: int, people: Sequence[Person]) -> Job:
         raise
     except Refused as error:
         session.unmark(people)
-        yield from _refused(session, gid, people, error)
+        yield from _refused(session, gid, people, error, refuse)
     except Unanswered as error:
         session.doubt([person.cid for person in people], error)
     else:
-        yield from _answered(session, gid, people, answer)
+        yield from _answered(session, gid, people, answer, refuse)
 
 
-def _refused(session: Session, gid: int, people: Sequence[Person], error: Refused) -> Job:
+def _refused(
+    session: Session, gid: int, people: Sequence[Person], error: Refused, refuse: Refuse
+) -> Job:
     """All of it: perhaps the campaign has ended meanwhile, perhaps one of them is the reason."""
     campaign = session.groups.rids[gid]
     try:
@@ -189,14 +201,16 @@ def _refused(session: Session, gid: int, people: Sequence[Person], error: Refuse
             session.groups.end_campaign(gid)
     elif len(people) > 1:
         half = len(people) // 2
-        yield from enter_many(session, gid, people[:half])
-        yield from enter_many(session, gid, people[half:])
+        yield from enter_many(session, gid, people[:half], refuse=refuse)
+        yield from enter_many(session, gid, people[half:], refuse=refuse)
     else:
         with session.state.tx():
-            session.refuse(people[0].cid, words_of(error))
+            refuse(people[0].cid, words_of(error))
 
 
-def _answered(session: Session, gid: int, people: Sequence[Person], answer: Enrolled) -> Job:
+def _answered(
+    session: Session, gid: int, people: Sequence[Person], answer: Enrolled, refuse: Refuse
+) -> Job:
     """Believed only where its numbers fit: everybody is added, skipped, or refused."""
     refused = len(answer.errors)
     inside: Collection[str] | None = None
@@ -214,7 +228,7 @@ def _answered(session: Session, gid: int, people: Sequence[Person], answer: Enro
             words = bad.get(place, unnamed)
             if words and person.rid not in inside:
                 contacts.unmark(session.state, person)
-                session.refuse(person.cid, words)
+                refuse(person.cid, words)
                 continue
             added = place not in bad and person.rid in inside and left > 0
             left -= added

@@ -3,7 +3,7 @@
 What a listing shows of this run stands in `scratch.listed`, one row an address, never in memory.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from syncd.core.model import OPTED_OUT_STATUSES
@@ -56,7 +56,7 @@ def _skim(session: Session, reading: Reading) -> Job:
             return
         except Unanswered:
             return
-        _latch(session, page)
+        latch(session, page.items)
         session.watch.advance(1, detail=f"page {number}")
         if not reading.wants_next(page):
             return
@@ -67,7 +67,7 @@ def _read_whole(session: Session, reading: Reading) -> None:
     reading.begin_pass()
 
     def take(page: Page) -> None:
-        _latch(session, page)
+        latch(session, page.items)
         reading.take(page)
 
     _pages(session, take, status=reading.status)
@@ -84,7 +84,7 @@ def _try_newest(session: Session, reading: Reading) -> Job:
         return
     except Unanswered:
         return  # proves nothing either way
-    _latch(session, page)
+    latch(session, page.items)
     reading.take_trial(page)
 
 
@@ -101,7 +101,7 @@ def list_account(session: Session) -> int:
     def take(page: Page) -> None:
         nonlocal count
         count += len(page.items)
-        _latch(session, page)
+        latch(session, page.items)
         audit.take(page)
         with session.state.tx(scratch_only=True):
             for contact in page.items:
@@ -162,13 +162,13 @@ def _may_go_on(rids: dict[int, frozenset[str]], number: int, total: int | None, 
     return total is None or len(rids[number]) >= full
 
 
-def _latch(session: Session, page: Page) -> None:
+def latch(session: Session, found: Iterable[Contact]) -> None:
     """Whoever opted out or replied is known for ever, wanted or not."""
-    found = [contact for contact in page.items if contact.status in LATCHES]
-    if not found:
+    telling = [contact for contact in found if contact.status in LATCHES]
+    if not telling:
         return
     with session.state.tx():
-        for contact in found:
+        for contact in telling:
             ledger.note_status(
                 session.state, contact.email.strip().lower(), contact.id, contact.status
             )

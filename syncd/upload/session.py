@@ -3,7 +3,8 @@
 import math
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,7 +27,7 @@ from syncd.errors import (
 )
 from syncd.fluenzr import FluenzR
 from syncd.fluenzr.types import Contact
-from syncd.state import contacts, queue
+from syncd.state import books, contacts, listed, queue, runs, steps
 from syncd.state.contacts import Mark, Settled
 from syncd.state.groups import Groups
 from syncd.state.runs import log_change
@@ -278,6 +279,23 @@ class Session:
                 sync = self.sync_of(cid)
                 self.books.add(sync, "quarantined")
                 self.refused_alike[sync] = said
+
+
+@contextmanager
+def opened(
+    state: State, api: FluenzR, clock: Clock, watch: Watch, *, kind: str, settle_s: float
+) -> Iterator[Session]:
+    """A session of a command that is no sync, with its run in the history and its scratch tables."""
+    pool = Pool(clock, api.close)
+    try:
+        with state.tx():
+            number = runs.start_run(state, now_s=int(clock.now_s()), kind=kind)
+        books.prepare_books(state)
+        listed.prepare_listed(state)
+        steps.prepare_stepped(state)
+        yield Session(state, api, pool, Groups(state), clock, watch, number, settle_s=settle_s)
+    finally:
+        pool.close()
 
 
 def written(sent: Payload, after: Person) -> dict[str, list[Any]]:
