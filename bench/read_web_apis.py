@@ -6,9 +6,9 @@ CPU is that of the reading process alone; the vendor's limits are waited for on 
 time is printed beside ours: it is what bounds a read. Memory is above that of a read of ten records.
 """
 
+import logging
 import multiprocessing
 import os
-import resource
 import sys
 import time
 from collections import deque
@@ -18,6 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import orjson
+import structlog
 from doubles.airtable import BASE as AIRTABLE_BASE
 from doubles.airtable import TOKEN as AIRTABLE_TOKEN
 from doubles.airtable import Airtable
@@ -27,6 +28,8 @@ from doubles.attio import TOKEN as ATTIO_TOKEN
 from doubles.attio import Attio
 from doubles.close import KEY as CLOSE_KEY
 from doubles.close import Close
+from doubles.dynamics import SECRET as DYNAMICS_SECRET
+from doubles.dynamics import Dynamics
 from doubles.espocrm import KEY as ESPO_KEY
 from doubles.espocrm import EspoCrm
 from doubles.hubspot import TOKEN as HUBSPOT_TOKEN
@@ -36,8 +39,9 @@ from doubles.odoo import KEY as ODOO_KEY
 from doubles.pipedrive import TOKEN as PIPEDRIVE_TOKEN
 from doubles.pipedrive import Pipedrive
 from doubles.salesforce import Salesforce
-from doubles.server import Double
+from doubles.server import Asked, Double, Told
 from doubles.zoho import REFRESH, Zoho
+from read_files import peak_kib
 
 from syncd import registry
 from syncd.connector import Context, Record, Request
@@ -161,29 +165,74 @@ def attio(count: int) -> tuple[Double, dict[str, Any], set[str]]:
     return double, {"token": "env:BENCH_SECRET", "base_url": "URL"}, wanted
 
 
+def dynamics(count: int) -> tuple[Double, dict[str, Any], set[str]]:
+    double = Dynamics()
+    for key in range(1, count + 1):
+        double.put(
+            "contact", key, emailaddress1=f"p{key}@example.com", firstname="First",
+            lastname=f"Last {key}", telephone1="+33 1 00 00 00 00",
+        )  # fmt: skip
+    secret = "env:BENCH_SECRET"
+    login = {"client_id": "app", "client_secret": secret, "token_url": "URL/token"}
+    wanted = {"emailaddress1", "firstname", "lastname", "jobtitle", "telephone1", "_opted_out"}
+    return double, {**login, "base_url": "URL"}, wanted
+
+
+def rest(count: int) -> tuple[Double, dict[str, Any], set[str]]:
+    described = {
+        "base_url": "URL", "path": "/people", "token": "env:BENCH_SECRET", "records": "people",
+        "key": "id", "paging": "page", "size": 100, "total": "total", "modified": "changed",
+        "since_param": "since",
+    }  # fmt: skip
+    return People(count), described, {"email", "first", "last", "title", "phone", "out"}
+
+
+class People(Double):
+    """A described API: 100 a page."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.people = [
+            {
+                "id": key, "email": f"p{key}@example.com", "first": f"First {key}",
+                "last": f"Last {key}", "title": "CTO", "phone": "+33 1 00 00 00 00", "out": False,
+                "city": "Lyon", "changed": "2026-01-01T09:00:00Z",
+            }
+            for key in range(1, count + 1)
+        ]  # fmt: skip
+
+    def answer(self, asked: Asked) -> Told:
+        start = 100 * (int(asked.query["page"]) - 1)
+        return Told(200, {"people": self.people[start : start + 100], "total": len(self.people)})
+
+
 SECRETS = {
+    "airtable": AIRTABLE_TOKEN,
     "apollo": APOLLO_KEY,
     "attio": ATTIO_TOKEN,
     "close": CLOSE_KEY,
-    "airtable": AIRTABLE_TOKEN,
-    "hubspot": HUBSPOT_TOKEN,
-    "pipedrive": PIPEDRIVE_TOKEN,
-    "zoho": REFRESH,
-    "salesforce": "refresh-1",
-    "odoo": ODOO_KEY,
+    "dynamics": DYNAMICS_SECRET,
     "espocrm": ESPO_KEY,
+    "hubspot": HUBSPOT_TOKEN,
+    "odoo": ODOO_KEY,
+    "pipedrive": PIPEDRIVE_TOKEN,
+    "rest": "made-up",
+    "salesforce": "refresh-1",
+    "zoho": REFRESH,
 }
 MAKERS = {
+    "airtable": airtable,
     "apollo": apollo,
     "attio": attio,
     "close": close,
-    "airtable": airtable,
-    "hubspot": hubspot,
-    "pipedrive": pipedrive,
-    "zoho": zoho,
-    "salesforce": salesforce,
-    "odoo": odoo,
+    "dynamics": dynamics,
     "espocrm": espocrm,
+    "hubspot": hubspot,
+    "odoo": odoo,
+    "pipedrive": pipedrive,
+    "rest": rest,
+    "salesforce": salesforce,
+    "zoho": zoho,
 }
 
 
@@ -198,6 +247,7 @@ def serve(name: str, count: int, told: Any) -> None:
 def read(name: str, url: str, told: Any) -> None:
     """The reading process: everything once."""
     os.environ["BENCH_SECRET"] = SECRETS[name]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     _, options, wanted = MAKERS[name](0)
     written = orjson.loads(orjson.dumps(options).replace(b"URL", url.encode()))
     kind, clock = registry.load(name), FakeClock()
@@ -207,8 +257,7 @@ def read(name: str, url: str, told: Any) -> None:
     for event in connector.read(Request(fields=frozenset(wanted))):
         count += type(event) is Record
     cpu_s = time.process_time() - before
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    told.send((count, cpu_s, peak_kib, clock.now_s() - start_s))
+    told.send((count, cpu_s, peak_kib(), clock.now_s() - start_s))
 
 
 def measure(name: str, count: int) -> tuple[int, float, int, float]:
