@@ -5,6 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+)
 from file_servers import (  # noqa: F401 - fixtures
     CSV,
     MANY,
@@ -135,10 +141,33 @@ def test_sftp_failures_are_said_in_words(shell, tmp_path, monkeypatch):
     (tmp_path / "broken").write_text("127.0.0.1 ssh-ed25519 AAAAB\n")
     error = failure(csv_by(shell, tmp_path, known_hosts="broken"), ConfigError)
     assert "no host's key" in str(error)
-    (tmp_path / "no-key").write_text("no key\n")
-    failure(csv_by(shell, tmp_path, key_file="no-key", password=None))
     monkeypatch.setenv("SYNCD_SUITE_SECRET", "wrong")
     assert type(failure(csv_by(shell, tmp_path))) is SourceDenied
+
+
+@pytest.mark.parametrize(
+    ("key", "passphrase", "says"),
+    [
+        ("locked", "another one", "The passphrase is another one"),
+        ("locked", "", "It is encrypted, and there is no `storage.passphrase`"),
+        ("no-key", "", "It is no private key in a known form"),
+    ],
+)
+def test_a_key_that_cannot_be_read_is_no_broken_line(
+    shell, tmp_path, monkeypatch, key, passphrase, says
+):
+    locked = Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.OpenSSH, BestAvailableEncryption(b"made up")
+    )
+    (tmp_path / "locked").write_bytes(locked)
+    (tmp_path / "no-key").write_text("no key\n")
+    storage = {"key_file": key, "password": None}
+    if passphrase:
+        monkeypatch.setenv("KEY_PHRASE", passphrase)
+        storage["passphrase"] = "env:KEY_PHRASE"
+    error = failure(csv_by(shell, tmp_path, **storage), ConfigError)
+    assert says in str(error)
+    assert key in str(error)
 
 
 @pytest.mark.parametrize("how", ["cut", "hang_up"])

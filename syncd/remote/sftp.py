@@ -122,6 +122,28 @@ class Sftp:
         own = storage.password is None and storage.key_file is None
         return given | {"allow_agent": own, "look_for_keys": own}
 
+    def _key_fault(self) -> str:
+        """Why the private key cannot be read; asked after a failure, which paramiko does not tell from a broken line."""
+        import paramiko
+
+        given = self._login()
+        if "key_filename" not in given or not Path(given["key_filename"]).is_file():
+            return ""
+        passphrase = given.get("passphrase", "").encode() or None
+        try:
+            paramiko.PKey.from_path(given["key_filename"], passphrase)
+        except (paramiko.PasswordRequiredException, TypeError):
+            return "It is encrypted, and there is no `storage.passphrase`"
+        except PermissionError:
+            return "It may not be read by this user"
+        except (paramiko.SSHException, paramiko.UnknownKeyType, ValueError):
+            return (
+                "The passphrase is another one"
+                if passphrase
+                else "It is no private key in a known form"
+            )
+        return ""
+
     def _raise(self, error: BaseException, name: str) -> NoReturn:
         """Our words for a failure of the server or the line."""
         import paramiko
@@ -138,6 +160,12 @@ class Sftp:
                 f"{name}: the key of {server} is not known",
                 hint=f"Run: ssh-keyscan -p {self._port} {self._host}; compare it with what its"
                 " owner says, and add it to ~/.ssh/known_hosts or to `storage.known_hosts`",
+            ) from None
+        if fault := self._key_fault():
+            raise ConfigError(
+                f"`storage.key_file`: {self._storage.key_file} cannot be used",
+                why=fault,
+                hint="Check `storage.key_file` and `storage.passphrase`",
             ) from None
         if isinstance(error, paramiko.AuthenticationException):
             raise SourceDenied(
