@@ -139,6 +139,18 @@ def test_nobody_waits_longer_than_two_minutes_for_a_page(acme: Acme) -> None:
     assert acme.clock.now_s() == before_s
 
 
+def test_two_minutes_of_slow_failures_are_told_as_what_they_were(acme: Acme) -> None:
+    acme.before_answer = lambda _: acme.clock.advance_s(50)
+    acme.date = False
+    acme.faults = []
+    acme.answer = lambda _: Told(503, b"slow")  # type: ignore[method-assign]
+    with api(acme) as client, pytest.raises(SourceError, match="HTTP 503") as caught:
+        client.get("/people")
+    assert len(acme.asked) == 3
+    assert "it failed 3 times" in caught.value.what
+    assert "left alone" not in str(caught.value)
+
+
 def test_a_stop_ends_the_waiting(acme: Acme) -> None:
     acme.faults = [Told(503)]
     acme.before_answer = lambda asked: acme.clock.stop()

@@ -185,13 +185,15 @@ class Api:
             ):  # fmt: skip
                 with attempt:  # stamina counts; the waiting is ours, so that a stop ends it
                     try:
-                        return self._once(asked, ends_s)
+                        return self._once(asked, ends_s, attempt.num)
                     except _Retry as retry:
                         if retry.renew and (renewed or not self._login.renew()):
                             raise retry.error from None
                         renewed = renewed or retry.renew
                         self._wait_after(retry, backed_off)
                         backed_off += not retry.wait_s
+                        if not retry.wait_s and self._free_s > ends_s:
+                            raise retry.error from None  # slow failures: nobody asked us to wait
                         raise
         except _Retry as retry:
             raise retry.error from None
@@ -202,8 +204,8 @@ class Api:
         seconds = self._clock.now_s() if self._server_s is None else self._server_s
         return datetime.fromtimestamp(seconds, UTC)
 
-    def _once(self, asked: "_Asked", ends_s: float) -> Reply:
-        """One try. Raises _Retry, SourceError."""
+    def _once(self, asked: "_Asked", ends_s: float, tried: int) -> Reply:
+        """One try, the `tried`th. Raises _Retry, SourceError."""
         self._wait_turn(ends_s)
         place = f"{self._vendor.name}: {asked.method} {asked.path} at {self._http.host}"
         headers = {**self._login.headers(), **asked.headers}
@@ -228,7 +230,7 @@ class Api:
                 value = None if asked.plain else self._value(place, answer)
                 return Reply(answer.status, answer.headers, answer.body, value)
             case Again(wait_s):
-                raise _Retry(self._again(place, answer), wait_s=wait_s)
+                raise _Retry(self._again(place, answer, tried), wait_s=wait_s)
             case Expired():
                 raise _Retry(self._expired(answer), wait_s=0.0, renew=True)
             case Exhausted(until):
@@ -275,10 +277,10 @@ class Api:
         moment_s = date_s(answer.headers.get("date", ""))
         self._server_s = self._server_s if moment_s is None else moment_s
 
-    def _again(self, place: str, answer: Answer) -> SourceError:
+    def _again(self, place: str, answer: Answer, tried: int) -> SourceError:
         words = answer.fault or self._words(answer)
         hint = "The vendor or the network may be in trouble just now: the next run tries again"
-        return SourceError(f"{place}: it failed {TRIES_MAX} times", why=words, hint=hint)
+        return SourceError(f"{place}: it failed {tried} times", why=words, hint=hint)
 
     def _value(self, place: str, answer: Answer) -> Any:
         if not answer.body:
