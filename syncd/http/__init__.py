@@ -2,8 +2,8 @@
 
 `client` sends one request with every limit set. `api` is a vendor's web API as a connector reads it: paced, retried, refreshed,
 redacted. `login` and `options` hold the ways to log in, `verdict` what an answer means, `paging` and `times` what pages and times look
-like, `names` what people and companies are called, `rights` what a login may not do, `keyset` how
-to read everything while it moves, `beside` what a cursor keeps of what stands beside records.
+like, `keyset` how to read everything while it moves, `names` what people and companies are called, `rights` what a login may not do,
+`beside` what a cursor keeps of what stands beside records.
 """
 
 from syncd.http.api import Api, Reply, Vendor, path_of

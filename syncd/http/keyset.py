@@ -50,11 +50,12 @@ def keyset(
                 f"{what}: the rows do not come in the order in which they were made",
                 hint="Nothing is lost: the next run reads it anew",
             )
-        found = {key(row): row for row in rows}
-        fresh = [row for one, row in found.items() if one not in seen]
+        ids = [key(row) for row in rows]
+        fresh = [row for one, row in dict(zip(ids, rows, strict=True)).items() if one not in seen]
         yield fresh
         if not more or not fresh:
             return
         anchor = times[-1].replace(microsecond=times[-1].microsecond // 1000 * 1000)
-        seen |= dict(zip((key(row) for row in rows), times, strict=True))
-        seen = {one: moment for one, moment in seen.items() if moment >= anchor - COARSE}
+        seen |= dict(zip(ids, times, strict=True))
+        oldest = anchor - COARSE
+        seen = {one: moment for one, moment in seen.items() if moment >= oldest}
