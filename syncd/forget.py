@@ -7,11 +7,12 @@ import re
 
 from syncd.clock import Clock
 from syncd.config import Settings
-from syncd.errors import FluenzrError
+from syncd.errors import ConfigError, FluenzrError
 from syncd.fluenzr import FluenzR
 from syncd.state import erase, queue
 from syncd.state.groups import Groups
 from syncd.state.store import State, hold, open_state
+from syncd.upload.account import check_account
 from syncd.upload.erase import erase_contact
 from syncd.upload.pool import Job, Pool
 from syncd.upload.recover import wait_until_settled
@@ -34,7 +35,7 @@ def forget(
         problems: list[str] = []
         try:
             problems += _delete(settings, state, cids, api=api, clock=clock, watch=watch)
-        except FluenzrError as error:
+        except (FluenzrError, ConfigError) as error:
             problems.append(_words(error))
         finally:
             clean = erase.leave_no_trace(state)
@@ -63,6 +64,7 @@ def _delete(
             found.append(_words(error))
 
     try:
+        check_account(session)  # where nobody of ours is, nobody is to be found
         # A create that got no answer may still come: whoever is deleted before it would be there again.
         wait_until_settled(session, queue.last_unsettled(state, cids))
         with state.tx():
@@ -74,5 +76,5 @@ def _delete(
     return found
 
 
-def _words(error: FluenzrError) -> str:
+def _words(error: FluenzrError | ConfigError) -> str:
     return f"{error.what}: {error.why}" if error.why else error.what

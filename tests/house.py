@@ -173,7 +173,7 @@ class House:
 
     def sync_all(self, *names: str, ahead_days: float = 0, **order: Any) -> list[SyncResult]:
         """One run; every sync's result. The books balance, and only a failed run has an error. ahead_days: of our clock alone."""
-        clock = Ahead(self.clock, ahead_days)
+        clock = Ahead(self.clock, ahead_days) if ahead_days else self.clock
         results = run.sync(
             self.settings, run.Order(names=names, **order), clock=clock, watch=Nobody()
         )

@@ -438,7 +438,7 @@ def test_24_forget_and_a_database_that_is_lost(
     back_up(house)
     if phase == "before the state":
         with open_state(house.state) as state:
-            forgotten.write_forget(state.forgotten, erase._keys_of(state, ANN))
+            forgotten.write_forget(state.forgotten, erase._meant(state, ANN)[1])
     elif phase == "before the deletion":
         with pytest.raises(Killed):
             forget(house, ANN, Killer("upload"))

@@ -79,6 +79,10 @@ class Endpoints:
         """A lower bound of FluenzR's clock now, in epoch ms; None until a Date was seen."""
         return self._wire.server_time_ms()
 
+    def digest(self, salt: bytes) -> str:
+        """The same for the same key at the same base URL; nobody can tell either from it."""
+        return self._wire.digest(salt)
+
     def _listed(
         self,
         path: str,

@@ -69,6 +69,13 @@ def known_count(state: State) -> int:
     return count
 
 
+def first_and_last(state: State, count: int) -> list[sqlite3.Row]:
+    """The contacts whom FluenzR is known to have longest and shortest, so many of each at most."""
+    query = "SELECT * FROM (SELECT * FROM contact WHERE state='ok' ORDER BY cid {way} LIMIT ?)"
+    ways = " UNION ".join(query.format(way=way) for way in ("ASC", "DESC"))
+    return state.rows(ways, count, count)
+
+
 def leave_queue(state: State, cids: Iterable[int]) -> None:
     """Nothing is left to do for these (inside a transaction)."""
     state.db.executemany(

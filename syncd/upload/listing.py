@@ -14,6 +14,7 @@ from syncd.fluenzr.types import Contact, Page
 from syncd.state import erase, ledger, listed
 from syncd.state.groups import SeenGroup
 from syncd.state.listed import Listed
+from syncd.upload.account import check_account
 from syncd.upload.opt_outs import Audit, Reading
 from syncd.upload.pool import THREADS_MAX, Job
 from syncd.upload.session import Session
@@ -23,7 +24,8 @@ PAGES_MAX = 200_000  # 20 million contacts; more is a server that never ends its
 
 
 def read_groups(session: Session) -> None:
-    """Take over the account's groups and their types."""
+    """Take over the account's groups and their types, first of all that is asked. Raises ConfigError for another account."""
+    check_account(session)
     seen = [SeenGroup(group.id, group.name, group.kind) for group in session.api.groups()]
     with session.state.tx():
         session.groups.refresh(seen)
