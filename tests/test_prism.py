@@ -277,7 +277,7 @@ OF_SALESFORCE = Crm(
     person=WHOLE,
     found="Salesforce: Contact can be read, requests of the day: 18/5000",
     offered="Score__c",
-    everything={"objects": ["Contact", "Lead"]},
+    everything={"objects": ["Contact", "Lead"], "emails": "all"},
     throttled=403,
 )
 OF_PIPEDRIVE = Crm(

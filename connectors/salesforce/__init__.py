@@ -38,8 +38,9 @@ class SalesforceOptions(Options):
 
     login_url: the org's own domain, or Salesforce's shared hosts (test.salesforce.com for a sandbox). base_url: where the org is asked,
     instead of where the login says; without login_url, the login too. lists: the names of the campaigns
-    that `_lists` may hold; all by default. bulk: full reads by the Bulk API; "auto" from 50,000 people on. overlap_minutes: how
-    late a change may become visible; 30 where long batches run.
+    that `_lists` may hold; all by default. emails: "all" makes a person of the address in each further field of type e-mail too.
+    bulk: full reads by the Bulk API; "auto" from 50,000 people on. overlap_minutes: how late a change may become visible; 30 where
+    long batches run.
     """
 
     client_id: Annotated[str, Field(min_length=1)]
@@ -50,6 +51,7 @@ class SalesforceOptions(Options):
     api_version: Annotated[str, Field(pattern=r"^(4[7-9]|[5-9]\d|1\d\d)\.0$")] = "62.0"
     objects: Annotated[tuple[Literal["Contact", "Lead"], ...], Field(min_length=1)] = ("Contact",)
     lists: tuple[str, ...] | None = None
+    emails: Literal["primary", "all"] = "primary"
     bulk: Literal["auto", "on", "off"] = "auto"
     overlap_minutes: Annotated[int, Field(ge=1, le=720)] = 10
 
@@ -123,7 +125,10 @@ class SalesforceConnector:
             for table in self._options.objects:
                 for one in describe(api, self._options.api_version, table):
                     found.setdefault(one.name, one)
-        return [SourceField(one.name, one.label) for one in found.values()]
+        return [
+            SourceField(one.name, one.label, holds="email" if one.kind == "email" else "")
+            for one in found.values()
+        ]
 
     def preset(self) -> Preset:
         """The standard fields, which contacts and leads have both; a lead's company stands in `_company`, too."""
@@ -152,6 +157,7 @@ class SalesforceConnector:
             lists=options.lists,
             bulk=options.bulk,
             overlap=timedelta(minutes=options.overlap_minutes),
+            all_emails=options.emails == "all",
         )
         with ExitStack() as stack:
             api = self._api(stack)

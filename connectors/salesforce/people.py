@@ -13,7 +13,7 @@ from connectors.salesforce.vendor import Column
 from syncd.errors import SourceDenied, SourceError
 from syncd.http import parse_time
 
-OPT_OUT = "HasOptedOutOfEmail"
+EMAIL, OPT_OUT = "Email", "HasOptedOutOfEmail"
 OWNER = {"id": "OwnerId", "name": "Owner.Name", "email": "Owner.Email"}
 INDIVIDUAL = {
     "id": "IndividualId",
@@ -48,11 +48,12 @@ Visible = Callable[[str], frozenset[str]]  # table -> names of the columns that 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One object as a read wants it. watched: parents whose changes make a person be read again."""
+    """One object as a read wants it. watched: parents whose changes make a person be read again. mails: fields of further addresses."""
 
     table: str
     columns: tuple[str, ...]
     watched: tuple[str, ...]
+    mails: tuple[str, ...]
     values: tuple[tuple[str, str], ...]
     joins: tuple[tuple[str, Mapping[str, str]], ...]
 
@@ -77,9 +78,24 @@ class Shape:
             fields[name] = _joined(name, parts, row)
         return fields
 
+    def further(self, row: Row) -> dict[str, str]:
+        """field -> the further address in it; each address once, and without the first one."""
+        told, found = {_address(row, EMAIL).lower()}, {}
+        for name in self.mails:
+            address = _address(row, name)
+            if address and address.lower() not in told:
+                told.add(address.lower())
+                found[name] = address
+        return found
+
 
 def shape(
-    table: str, columns: list[Column], wanted: frozenset[str] | None, visible: Visible
+    table: str,
+    columns: list[Column],
+    wanted: frozenset[str] | None,
+    visible: Visible,
+    *,
+    all_emails: bool,
 ) -> Shape:
     """What to ask of an object. wanted: names in use; None for all. Raises SourceDenied where an opt-out or a join is hidden."""
     kinds = {one.name: one.kind for one in columns}
@@ -101,10 +117,13 @@ def shape(
     also = [path for _, parts in joins for path in parts.values()]
     if also and PERSON_ACCOUNT in kinds:
         also.append(PERSON_ACCOUNT)
+    mails = [name for name, kind in kinds.items() if kind == "email" and name != EMAIL]
+    also += [*(name for name in kinds if name == EMAIL), *mails] if all_emails else []
     asked = dict.fromkeys([*SYSTEM, *(CONVERTED if table == "Lead" else ()), *names, *also])
     watched = [WATCHED[table, name] for name, _ in joins if (table, name) in WATCHED]
     values = tuple((name, kinds[name]) for name in names)
-    return Shape(table, tuple(asked), tuple(watched), values, tuple(joins))
+    further = tuple(sorted(mails)) if all_emails else ()
+    return Shape(table, tuple(asked), tuple(watched), further, values, tuple(joins))
 
 
 def _seen_parts(
@@ -149,6 +168,10 @@ def _at(row: Row, path: str) -> Any:
         held = row.get(parent) if parent else None
         value = held.get(name) if isinstance(held, dict) else None
     return None if value == "" else value
+
+
+def _address(row: Row, name: str) -> str:
+    return str(row.get(name) or "").strip()
 
 
 def _boolean(name: str, value: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from connectors.salesforce import bulk
 from connectors.salesforce.bulk import Bulk
 from connectors.salesforce.campaigns import MEMBER, Campaigns, Known, known_of, left_since
-from connectors.salesforce.people import Shape, shape
+from connectors.salesforce.people import EMAIL, Shape, shape
 from connectors.salesforce.soql import Deleted, Gap, Row, Soql, among, batches, truth, within
 from connectors.salesforce.vendor import describe, ident
 from syncd.connector import Checkpoint, Event, Merged, Record, Request, Resync, Tombstone
@@ -26,13 +26,14 @@ MERGES_SHOWN = timedelta(days=16)  # of the recycle bin, and a day more
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """The options that shape a read. tables: Contact, Lead. overlap: how late a change may become visible."""
+    """The options that shape a read. tables: Contact, Lead. overlap: how late a change may become visible. all_emails: further ones too."""
 
     version: str
     tables: tuple[str, ...]
     lists: tuple[str, ...] | None
     bulk: Literal["auto", "on", "off"]
     overlap: timedelta
+    all_emails: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Reading:
                 describe(api, wishes.version, table),
                 request.fields,
                 self._columns_of,
+                all_emails=wishes.all_emails,
             )
             for table in tables
         ]
@@ -188,6 +190,7 @@ class Reading:
             while left := sorted((named | set(merged.values())) - self._told):
                 yield from self._by_ids(one, left, gone, merged, converted)
             yield from _mergers(merged)
+            yield from (event for loser in merged for event in self._further_gone(one, loser))
             for event in converted:
                 if isinstance(event, Merged) and "Contact" in again:
                     again["Contact"].add(event.winner)
@@ -208,7 +211,9 @@ class Reading:
                 yield from self._news_of(one, rows, merged, converted)
             unseen = [key for key in some if key not in self._told]
             self._told.update(unseen)
-            yield from (Tombstone(key) for key in unseen if key in gone)
+            for key in unseen:
+                if key in gone:
+                    yield from self._gone(one, key)
 
     def _news_of(
         self, one: Shape, rows: Sequence[Row], merged: dict[str, str], converted: list[Event]
@@ -225,12 +230,26 @@ class Reading:
             elif row["MasterRecordId"]:
                 merged[key] = ident(row["MasterRecordId"])
             else:
-                yield Tombstone(key)
+                yield from self._gone(one, key)
         converted += self._converted(live)
-        converted += [
-            Tombstone(row["Id"]) for row in live if _is_converted(row) and not self._hands_on(row)
-        ]
-        yield from self._records(one, [row for row in live if not _is_converted(row)])
+        for row in filter(_is_converted, live):
+            if not self._hands_on(row):
+                converted.append(Tombstone(row["Id"]))
+            converted += self._further_gone(one, row["Id"])
+        people = [row for row in live if not _is_converted(row)]
+        yield from self._records(one, people)
+        for row in people:  # an address that a field holds no more
+            there = one.further(row)
+            yield from (
+                Tombstone(_further(row["Id"], name)) for name in one.mails if name not in there
+            )
+
+    def _gone(self, one: Shape, key: str) -> Iterator[Event]:
+        yield Tombstone(key)
+        yield from self._further_gone(one, key)
+
+    def _further_gone(self, one: Shape, key: str) -> Iterator[Event]:
+        yield from (Tombstone(_further(key, name)) for name in one.mails)
 
     # Both
 
@@ -245,6 +264,9 @@ class Reading:
             if self._campaigns is not None:
                 fields["_lists"] = lists.get(key, [])
             yield Record(key, fields, f"{noun} {key}")
+            for name, address in one.further(row).items():
+                also = {EMAIL: address} if EMAIL in fields else {}
+                yield Record(_further(key, name), {**fields, **also}, f"{noun} {key}, {name}")
 
     def _converted(self, rows: Sequence[Row]) -> Iterator[Event]:
         """A converted lead has become a contact; where contacts are not read, it is just gone."""
@@ -281,6 +303,11 @@ class Reading:
             if self._request.fields is not None:
                 raise
             return None  # nobody asked for them by name
+
+
+def _further(key: str, name: str) -> str:
+    """The key of the person whom the address in this field makes."""
+    return f"{key}#{name}"
 
 
 def _is_converted(row: Row) -> bool:
