@@ -62,7 +62,7 @@ class OfPipedrive:
     secrets: Mapping[str, str] = {"CRM_TOKEN": pipedrive.TOKEN}
     fields: Mapping[str, str] = {"email": "_email", "firstName": "first_name"}
     opted_out, groups_of = "marketing_status == 'unsubscribed'", "_tags"
-    tells_deletions = False
+    tells_deletions = True  # by the log of recent changes
 
     def __init__(self, clock: Any) -> None:
         self.double = pipedrive.Pipedrive(clock)
@@ -80,6 +80,9 @@ class OfPipedrive:
 
     def opt_out(self, number: int) -> None:
         self.double.persons[number]["marketing_status"] = "unsubscribed"
+
+    def merge(self, loser: int, winner: int) -> None:
+        self.double.merge(loser, winner)
 
     def delete(self, number: int) -> None:
         self.double.delete(number)
@@ -499,7 +502,7 @@ def test_who_had_opted_out_before_is_never_made(house: House, crm: Crm) -> None:
     assert house.everybody() == addresses("ann", "cat", "dan")
 
 
-TELLING_MERGES = [OfHubSpot, OfSalesforce, OfOdoo, OfDynamics]
+TELLING_MERGES = [OfHubSpot, OfSalesforce, OfOdoo, OfDynamics, OfPipedrive]
 
 
 @pytest.mark.parametrize("crm", TELLING_MERGES, indirect=True, ids=lambda kind: kind.__name__)

@@ -111,6 +111,14 @@ def test_each_further_address_is_asked_for_with_its_own_opt_out(crm: EspoCrm) ->
         read(crm, None, "emailAddress", OUT, emails="all")
 
 
+def test_who_has_opted_out_with_the_first_address_has_with_all(crm: EspoCrm) -> None:
+    crm.put("Contact", "a", "a@example.com", "a2@example.com")
+    crm.opt_out("a@example.com")
+    events = read(crm, None, "emailAddress", OUT, emails="all")
+    told = {e.fields["emailAddress"]: e.fields[OUT] for e in events if isinstance(e, Record)}
+    assert (told["a@example.com"], told["a2@example.com"]) == (True, True)
+
+
 def test_the_data_of_all_addresses_may_be_used(crm: EspoCrm) -> None:
     crm.put("Contact", "a", "a@example.com", "a2@example.com")
     data = fields(read(crm, None, "emailAddressData"), "a")["emailAddressData"]

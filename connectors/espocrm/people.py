@@ -163,6 +163,8 @@ class People:
                 other.pop(name, None)
                 if self._wish.has(name) and isinstance(entry.get(origin), bool):
                     other[name] = entry[origin]
+            if fields.get(OPTED_OUT) is True:  # who has had enough has had enough everywhere
+                other[OPTED_OUT] = True
             yield Record(further_key(key, _lower(entry)), other, f"{key}, another address")
 
     def _fetch_companies(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 A full read lists all persons in the order of their ids; an incremental one those that were updated within a fixed window, also by id, so
 that nothing moves between two pages, and the persons of organizations that were updated. Deleted and merged persons are left out of
-the listing and told nowhere: the next full read finds them (a row that does come with `is_deleted` counts as deleted). Whether
+the listing; the old log of recent changes tells of them, as long as it is there, and the next full read finds the others (a row that
+does come with `is_deleted` counts as deleted). Whether
 unsubscribing updates a person, nobody says: where opt-outs are in use, everybody's `marketing_status` is compared in each read. It comes
 with the Campaigns add-on; without that, Pipedrive has no opt-out, and `_opted_out` is false. A label or an
 owner that was renamed, and a filter that has other members, makes everybody be read. A custom field stands under its key of 40
@@ -61,7 +62,8 @@ class PipedriveConnector:
         memberships=frozenset({"_lists"}),
         opt_outs=("_opted_out",),
         caps="has a daily budget of tokens, 10 for 500 persons; with the Campaigns add-on all are listed in each read, for opt-outs",
-        sweep="needs a full read for deleted and merged persons, and addresses that were taken from one",
+        sweep="needs a full read for deleted and merged persons of whom the log of recent changes does not tell, and addresses that were"
+        " taken from one",
     )
     SUMMARY: ClassVar[str] = "Pipedrive: persons, with organization, owner, labels and filters"
 

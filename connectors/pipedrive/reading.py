@@ -15,6 +15,7 @@ from connectors.pipedrive.person_fields import (
     added_fields,
     person_fields,
 )
+from connectors.pipedrive.recent import lost_since
 from connectors.pipedrive.vendor import (
     BATCH_IDS,
     ORGANIZATIONS,
@@ -25,7 +26,7 @@ from connectors.pipedrive.vendor import (
     people,
     rows_of,
 )
-from syncd.connector import Checkpoint, Event, Record, Request, Resync, Tombstone
+from syncd.connector import Checkpoint, Event, Merged, Record, Request, Resync, Tombstone
 from syncd.http import (
     Api,
     HighWater,
@@ -45,6 +46,7 @@ OVERLAP = timedelta(minutes=5)
 # How far before the last read the latest change may lie: else an import that came last is read again in each run, for ever, and
 # uses up the day's tokens.
 LATE_MAX = timedelta(hours=1)
+MERGES_BACK = timedelta(days=7)  # in a full read, which has no time to start from
 CUSTOM_MAX = 15  # keys that `custom_fields` may name; with more, all of them come
 ORGANIZATIONS_MAX = 20  # whose persons are asked for one by one; for more, all persons are listed
 
@@ -80,6 +82,8 @@ class Reading:
             water = HighWater(began=self._began, since=None)
             for rows in people(self._api, self._query()):
                 yield from self._page(rows, water)
+            lost = self._lost(self._began - MERGES_BACK)
+            yield from (event for event in lost if isinstance(event, Merged))
         else:
             since = max(since, at - LATE_MAX)
             water = HighWater(began=self._began, since=since)
@@ -136,6 +140,10 @@ class Reading:
         else:
             stretches += [{"org_id": key} for key in sorted(organizations)]
         told = set[int]()
+        for event in self._lost(at):
+            if isinstance(event, Tombstone) and "#" not in event.key:
+                told.add(int(event.key))
+            yield event
         for stretch in stretches:
             for rows in people(self._api, {**self._query(), **stretch}):
                 concerned = []
@@ -149,6 +157,15 @@ class Reading:
                     else:
                         self._statuses.note(row)
                 yield from self._page(concerned, water)
+
+    def _lost(self, at: datetime) -> Iterator[Event]:
+        """Who is gone, as far as that is told; who was merged hands on an opt-out."""
+        lost = lost_since(self._api, at)
+        yield from (Merged(str(loser), str(winner)) for loser, winner in lost.into.items())
+        for key, addresses in lost.gone.items():
+            yield Tombstone(str(key))
+            if self._all_emails:
+                yield from (Tombstone(further_key(str(key), one)) for one in addresses)
 
     def _changed_organizations(self, at: datetime) -> set[str]:
         if not self._wants("_company"):

@@ -22,6 +22,7 @@ from syncd.http import (
 
 PERSONS, ORGANIZATIONS = "/api/v2/persons", "/api/v2/organizations"
 PERSON_FIELDS, USERS, FILTERS = "/api/v2/personFields", "/api/v1/users", "/api/v1/filters"
+RECENTS = "/api/v1/recents"
 READ_CONTACTS = "the scope contacts:read"
 READ_USERS = "the scope users:read"
 PAGE_ROWS, BATCH_IDS = 500, 100  # the largest that are allowed

@@ -23,8 +23,12 @@ class Pipedrive(Double):
     """persons: id -> row. filters: name -> ids. labels: id -> name. budget: the day's tokens that are left.
 
     shows_deleted: whether `updated_since` lists deleted persons [?]. refuses_added: whether an account without the add-on refuses its
-    fields, or leaves them out [?]. contact_sync: whether the account has it on, and so a job title.
+    fields, or leaves them out [?]. contact_sync: whether the account has it on, and so a job title. recents: what the log of recent changes
+    says of the deleted [M]: "flag", "null"; "gone": there is no such log any more; merge_named_by: "winner" or "loser" [M].
     """
+
+    recents = "flag"
+    merge_named_by = "winner"
 
     shows_deleted = False
     old_names = False  # personFields with v1's names
@@ -43,6 +47,7 @@ class Pipedrive(Double):
         self.labels = {1: "Hot", 2: "Cold"}
         self.api_domain = ""
         self.budget = 30_000
+        self.merged: list[tuple[int, int]] = []
         self.starts: deque[float] = deque(maxlen=BURST_COUNT)
 
     def now(self) -> str:
@@ -65,6 +70,13 @@ class Pipedrive(Double):
     def delete(self, key: int) -> None:
         self.put(key, is_deleted=True)
 
+    def merge(self, loser: int, winner: int) -> None:
+        """The loser counts as deleted, and its addresses are the winner's."""
+        self.put(winner, emails=self.persons[winner]["emails"] + self.persons[loser]["emails"])
+        self.delete(loser)
+        pair = {"winner": (winner, loser), "loser": (loser, winner)}[self.merge_named_by]
+        self.merged.append(pair)
+
     def put_organization(self, key: int, **values: Any) -> None:
         """Create an organization, or change it: its persons stay as they are."""
         held = self.organizations.setdefault(key, {"id": key})
@@ -86,6 +98,7 @@ class Pipedrive(Double):
             ("/api/v2/personFields", self._fields),
             ("/api/v1/users", lambda _: good(self.users)),
             ("/api/v1/filters", self._filters),
+            ("/api/v1/recents", self._recents),
         ):
             if asked.method == "GET" and re.fullmatch(pattern, asked.path):
                 if pattern in self.denied:
@@ -124,6 +137,11 @@ class Pipedrive(Double):
         if len(query.get("custom_fields", "").split(",")) > 15:
             return problem(400, "custom_fields: at most 15")
         rows = [row for row in self.persons.values() if self._listed(row, query)]
+        if "ids" in query:
+            wanted = [int(one) for one in query["ids"].split(",")]
+            if len(wanted) > 100:
+                return problem(400, "ids: at most 100")
+            rows = [row for row in rows if row["id"] in wanted]
         if "filter_id" in query:
             members = list(self.filters.values())[int(query["filter_id"]) - 1]
             rows = [row for row in rows if row["id"] in members]
@@ -159,6 +177,30 @@ class Pipedrive(Double):
         if len(left) > limit:
             more = base64.b64encode(str(left[limit - 1]["id"]).encode()).decode()
         return good(left[:limit], next_cursor=more)
+
+    def _recents(self, asked: Asked) -> Told:
+        """By rows, not by a cursor; each person as version 1 has it."""
+        query = asked.query
+        if self.recents == "gone":
+            return problem(404, "Unknown method")
+        if not re.fullmatch(r"[-0-9]{10} [:0-9]{8}", query["since_timestamp"]):
+            return problem(400, "since_timestamp")
+        since = parse_time(query["since_timestamp"])
+        rows = [row for row in self.persons.values() if parse_time(row["update_time"]) >= since]
+        items = [self._recent(row) for row in sorted(rows, key=lambda row: row["update_time"])]
+        start, limit = int(query["start"]), min(int(query["limit"]), 3)
+        more = start + limit < len(items)
+        pages = {"start": start, "limit": limit, "more_items_in_collection": more}
+        pages |= {"next_start": start + limit} if more else {}
+        return good(items[start : start + limit], pagination=pages)
+
+    def _recent(self, row: dict[str, Any]) -> dict[str, Any]:
+        data = {"id": row["id"], "active_flag": not row["is_deleted"], "email": row["emails"]}
+        others = [other for one, other in self.merged if one == row["id"]]
+        data |= {"merge_what_id": others[-1]} if others else {}
+        if row["is_deleted"] and self.recents == "null" and not others:
+            return {"item": "person", "id": row["id"], "data": None}
+        return {"item": "person", "id": row["id"], "data": data}
 
     def _organizations(self, asked: Asked) -> Told:
         query = asked.query
