@@ -179,6 +179,23 @@ def test_connectors_are_listed_and_told(shell: Shell) -> None:
     assert "Next: syncd init --connector csv" in one.out
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("csv", "storage table (none)"),
+        ("singer", "timeout duration 10 minutes"),
+        ("sql", "overlap duration 5 minutes"),
+        ("hubspot", 'emails "primary" | "all" primary'),
+        ("dynamics", "client_secret secret (needed)"),
+    ],
+)
+def test_options_are_told_as_the_configuration_writes_them(
+    shell: Shell, name: str, line: str
+) -> None:
+    said = shell.inside("connectors", name)
+    assert line in [" ".join(one.split()) for one in said.out.splitlines()], said.out
+
+
 def test_the_key_is_never_written(shell: Shell) -> None:
     shell.write("people.csv", "email\nann@example.com\n")
     shell.inside(*CSV)

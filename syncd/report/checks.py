@@ -1,8 +1,11 @@
 """What `syncd check` and `syncd connectors` show: a line for each thing that was looked at, and what to do."""
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
 
 from syncd.check import Finding, Grade
 from syncd.connector import Abilities, Connector
@@ -135,6 +138,8 @@ def _type(annotation: Any) -> str:
         return "table"
     if origin in {Union, UnionType}:
         return " or ".join(_type(part) for part in parts if part is not NoneType)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table"
     name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     return TYPES.get(name, name)
 
@@ -143,4 +148,11 @@ def _default(info: Any) -> str:
     if info.is_required():
         return "(needed)"
     value = info.get_default(call_default_factory=True)
-    return "(none)" if value in (None, "", (), []) else str(value)
+    match value:
+        case None | "" | () | []:
+            return "(none)"
+        case bool():
+            return str(value).lower()
+        case timedelta():
+            return count(int(value / timedelta(minutes=1)), "minute")
+    return str(value)
