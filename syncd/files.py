@@ -15,7 +15,7 @@ import os
 import stat
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain, islice
@@ -169,16 +169,24 @@ class Files:
 
     def all(self) -> Sequence[File]:
         """The files, sorted by name; at least one, or SourceError. Raises ConfigError."""
+        remote = self._elsewhere()
+        if remote is None:
+            path, folder = self._options.path, self._context.folder
+            return [LocalFile(file, shown(file, folder)) for file in find(path, folder)]
+        found: Sequence[File] = remote.files()
+        return found
+
+    def _elsewhere(self) -> Any:
+        """The files of a URL; None for files here."""
         path, folder = self._options.path, self._context.folder
         if not is_url(path) and not _is_reference(path):
-            return [LocalFile(file, shown(file, folder)) for file in find(path, folder)]
+            return None
         if self._remote is None:
             from syncd.remote.remote_file import Remote  # it brings the HTTP client along
 
             storage = self._options.storage or Storage()
             self._remote = Remote(self._url(storage), storage, folder, self._context.clock)
-        found: Sequence[File] = self._remote.files()
-        return found
+        return self._remote
 
     def _url(self, storage: Storage) -> str:
         """The URL, also out of a reference; there it is looked at only now."""
@@ -201,15 +209,17 @@ class Files:
         Raises SourceError.
         """
         total = hashlib.blake2b(self._options.model_dump_json().encode(), digest_size=32)
-        for file in self.all():
-            stamp = file.stamp()
-            total.update(f"\0{file.name}\0{stamp}\0".encode("utf-8", "surrogateescape"))
-            if not stamp:
-                with file.open() as content, _failures(file.name):
-                    total.update(f"{content.seek(0, os.SEEK_END)}\0".encode())
-                    content.seek(0)
-                    while block := content.read(16 * CHUNK_BYTES):
-                        total.update(block)
+        remote = self._elsewhere()
+        with nullcontext() if remote is None else remote.session():
+            for file in self.all():
+                stamp = file.stamp()
+                total.update(f"\0{file.name}\0{stamp}\0".encode("utf-8", "surrogateescape"))
+                if not stamp:
+                    with file.open() as content, _failures(file.name):
+                        total.update(f"{content.seek(0, os.SEEK_END)}\0".encode())
+                        content.seek(0)
+                        while block := content.read(16 * CHUNK_BYTES):
+                            total.update(block)
         return total.hexdigest()
 
     def counted(self, count: int, what: str) -> str:

@@ -1,5 +1,6 @@
 """Files in S3 and on SFTP servers: the same rows as here, from the server that was meant, or an error in words."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from file_servers import (  # noqa: F401 - fixtures
     CSV,
+    LONG_AGO,
     MANY,
     authority_fixture,
     bucket_fixture,
@@ -183,6 +185,18 @@ def test_sftp_tells_an_unchanged_file_by_size_and_time(shell, tmp_path):
     assert connector.token() == token
     (shell.folder / "people.csv").write_bytes(CSV.replace(b"ann", b"eve"))
     assert connector.token() != token
+
+
+def test_whether_many_files_are_the_same_is_asked_over_one_connection(shell, tmp_path):
+    for number in range(5):
+        (shell.folder / f"q{number}.csv").write_bytes(CSV)
+        os.utime(shell.folder / f"q{number}.csv", (LONG_AGO.timestamp(),) * 2)
+    connector = csv_by(shell, tmp_path, "/q*.csv")
+    token = connector.token()
+    assert len(shell.logins) == 1
+    (shell.folder / "q3.csv").write_bytes(CSV.replace(b"ann", b"anna"))
+    assert connector.token() != token
+    assert len(shell.logins) == 2
 
 
 def test_a_file_that_is_written_meanwhile_is_no_read(shell, tmp_path, monkeypatch):

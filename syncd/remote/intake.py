@@ -32,10 +32,15 @@ class Stamp:
 
 
 class Store(Protocol):
-    """One place. A `name` is a URL without user and query. Whatever goes wrong is SourceError."""
+    """One place. A `name` is a URL without user and query. Whatever goes wrong is SourceError.
+
+    pattern: the name of all files together.
+    """
+
+    pattern: str
 
     def session(self, name: str) -> AbstractContextManager[None]:
-        """Several questions about this file, over one connection."""
+        """Several questions about this file, or these, over one connection."""
 
     def names(self) -> list[str]:
         """The files that the URL names."""

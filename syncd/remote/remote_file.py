@@ -7,7 +7,7 @@ stamp (a checksum, or size and time, as far as the place tells them) says withou
 import tempfile
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -57,6 +57,10 @@ class Remote:
     def files(self) -> list[RemoteFile]:
         """The files, sorted; at least one, or SourceError."""
         return [RemoteFile(self, name) for name in self._store.names()]
+
+    def session(self) -> AbstractContextManager[None]:
+        """One connection for all questions inside."""
+        return self._store.session(self._store.pattern)
 
     def stamp(self, name: str) -> str:
         """The stamp of a file if it lasts, else ""."""

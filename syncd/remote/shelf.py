@@ -1,7 +1,7 @@
 """Files that fsspec reaches: which ones a pattern names, what is told of them, their bytes.
 
 What is particular to a kind of place (how to connect, what its errors mean) is its own module's business. The place is connected anew
-for each file: between two files of a pattern, an hour may pass.
+for each download: between two files of a pattern, an hour may pass.
 """
 
 import re
@@ -43,11 +43,15 @@ class Shelf:
     def __init__(self, url: str, place: Place) -> None:
         self._place = place
         self._path = place.path(url)
+        self.pattern = place.root + self._path
         self._system: Any = None  # connected, within a session
 
     @contextmanager
     def session(self, name: str) -> Iterator[None]:
         """One connection for all questions inside."""
+        if self._system is not None:
+            yield
+            return
         with self._place.reached(name) as self._system:
             try:
                 yield
@@ -64,7 +68,7 @@ class Shelf:
 
     def names(self) -> list[str]:
         """The files, sorted; a path that exists is taken literally. Raises SourceError."""
-        name = self._place.root + self._path
+        name = self.pattern
         if not _MAGIC.search(self._path):
             return [name]
         with self._reached(name) as system:

@@ -18,11 +18,11 @@ class Web:
     def __init__(self, url: str, storage: Storage) -> None:
         parts = urlsplit(url)
         self._url, self._storage = parts._replace(fragment="").geturl(), storage
-        self._name = f"https://{parts.netloc}{parts.path}"
+        self.pattern = f"https://{parts.netloc}{parts.path}"
 
     def names(self) -> list[str]:
         """The address, without its query; whether there is a file shows later."""
-        return [self._name]
+        return [self.pattern]
 
     def session(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002  there is one name
         """Each request is a connection of its own: a server may close an idle one at any time."""
@@ -71,7 +71,7 @@ class Web:
         except NoAnswer as error:
             taken = f" after {into.size:,} bytes" if into is not None and into.size else ""
             raise SourceError(
-                f"{self._name} could not be downloaded{taken}",
+                f"{self.pattern} could not be downloaded{taken}",
                 why=error.why or error.what,
                 hint=error.hint,
             ) from None
