@@ -41,6 +41,13 @@ def m004_campaigns(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m005_why(db: Database) -> None:
+    """Since when something is barred, and who has approved what."""
+    for statement in M005.split(";\n\n"):
+        db.execute(statement)
+
+
 M001 = """
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE sync(
@@ -182,4 +189,24 @@ M004 = """
 CREATE TABLE campaign_name(name TEXT PRIMARY KEY, gid INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
 ALTER TABLE grp ADD COLUMN members_at INTEGER
+"""
+
+# What a row of `never` forbids began at the run that wrote it; of enrolments the history tells it.
+M005 = """
+CREATE TABLE since(k TEXT NOT NULL, what TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(k, what)) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER never_since AFTER INSERT ON never WHEN NEW.what NOT GLOB 'g*'
+BEGIN INSERT OR REPLACE INTO since SELECT NEW.k,NEW.what,started_at FROM run ORDER BY run DESC LIMIT 1; END;
+
+CREATE TRIGGER never_ended AFTER DELETE ON never WHEN OLD.what NOT GLOB 'g*'
+BEGIN DELETE FROM since WHERE k=OLD.k AND what=OLD.what; END;
+
+CREATE TABLE approval(
+  run INTEGER NOT NULL, sync TEXT NOT NULL,  -- whose changes were held
+  at INTEGER NOT NULL, by TEXT NOT NULL,     -- when, and by which user of the machine
+  used INTEGER,                              -- the run that carried it out; NULL: not yet
+  PRIMARY KEY(run, sync)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE carried(cid INTEGER NOT NULL, run INTEGER NOT NULL, PRIMARY KEY(cid, run)) STRICT, WITHOUT ROWID
 """

@@ -14,7 +14,7 @@ from syncd.core.guard import Limits, Tally, judge, shrunk
 from syncd.core.person import Person, work
 from syncd.core.step import added, change_of, count, digest_of, shrink_digest
 from syncd.reading import Feed
-from syncd.state import books, feedback, links, listed, runs, sealed, steps
+from syncd.state import approvals, books, feedback, links, listed, runs, sealed, steps
 from syncd.state.links import SyncRule
 from syncd.state.reads import Read, SyncRow
 from syncd.upload.rounds import check_moved, refuse_missing_groups
@@ -78,6 +78,7 @@ def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
                 if step.trips:
                     step.held_fates = books.held_fates(state, sync)
                     raise _HeldBackError
+                approvals.use(state, sync.name, run=session.run)
                 runs.release_held(state, sync.name)
                 steps.note_stepped(state)
                 if ground.sealed:
@@ -204,6 +205,7 @@ def _count(
         book.add(change, digest, free=todo.leave_all)
         steps.note_changing(state, person.cid)
         if digest in approved:
+            approvals.note_carried_out(state, person.cid, run=session.run)
             tally.gone_approved += int(todo.delete or todo.removal)
             continue
         count(tally, change, todo, known=one.known, leaves=one.leaves)

@@ -13,7 +13,7 @@ from shell import Shell, shell_fixture  # noqa: F401 - a fixture
 
 from syncd.errors import UsageError
 from syncd.report.person import person_words
-from syncd.state import story
+from syncd.state import approvals, dossier, story
 from syncd.state.store import State, address_key, open_state, record_key
 
 ANN, BOB = (1, "ann@example.com", "Ann", 10), (2, "bob@example.com", "Bob", 20)
@@ -34,7 +34,7 @@ def test_before_the_first_run(shell: Shell) -> None:
     assert "Nothing has run yet" in shell.inside("history").out
     assert shell.inside("history", "1").code == 2
     assert shell.inside("approve", "1").code == 2
-    assert "no source has this address" in shell.inside("why", "ann@example.com").out
+    assert "no source has been read yet" in shell.inside("why", "ann@example.com").out
     assert not (shell.folder / "syncd.db").exists()
 
 
@@ -133,7 +133,10 @@ def test_why_names_the_sync_whose_value_won(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ((4, "filtered@example.com", "F", 0), "left out by `where`"),
+        (
+            (4, "filtered@example.com", "F", 0),
+            "left out by where = 'email != \"filtered@example.com\"' of customers",
+        ),
         ((4, "out@example.com", "O", 0, "yes"), "opted out"),
         ((4, "odd@example.com", "O", 0, "perhaps"), "with a value that could not be read"),
     ],
@@ -155,7 +158,9 @@ def test_why_somebody_is_held(shell: Shell) -> None:
     shell.people(ANN, HOT)
     assert shell.inside("sync").code == 4
     out = shell.inside("why", "cleo@example.com").out
-    assert "create of run 2; release: syncd approve 2 customers" in out
+    guard = "1 people would join 'Drip' and be mailed; the limit is 0 (max_enrolments)"
+    assert f"create of run 2 of customers, because {guard}" in out
+    assert "release: syncd approve 2 customers" in out
 
 
 def test_why_somebody_stays_deleted(shell: Shell) -> None:
@@ -180,7 +185,7 @@ def state_fixture(tmp_path: Path) -> Iterator[State]:
 
 def told(state: State, email: str, capsys: pytest.CaptureFixture[str]) -> str:
     """What `why` says."""
-    person_words(story.person(state.db, email, ["second", "first"]), now_s=NOW_S)
+    person_words(dossier.person(state.db, email, ["second", "first"]), now_s=NOW_S)
     return capsys.readouterr().out
 
 
@@ -296,14 +301,14 @@ def test_approve_releases_only_what_was_asked_for(state: State) -> None:
     for run, sync in ((1, "first"), (1, "second"), (2, "third")):
         email = f"{sync}@example.com"
         add(state.db, "held", run=run, sync=sync, email=email, change="{}", digest=b"")
-    assert story.approve(state.db, 1, "first") == 1
+    assert approvals.approve(state.db, 1, "first", by="ops", now_s=NOW_S) == 1
     assert story.sync_now(state.db, "first").approved == 1
     assert story.sync_now(state.db, "second").approved == 0
     with pytest.raises(UsageError, match="approved already"):
-        story.approve(state.db, 1, "first")
+        approvals.approve(state.db, 1, "first", by="ops", now_s=NOW_S)
     with pytest.raises(UsageError, match="syncd approve 2 third"):
-        story.approve(state.db, 5, None)
-    assert story.approve(state.db, 1, None) == 1
+        approvals.approve(state.db, 5, None, by="ops", now_s=NOW_S)
+    assert approvals.approve(state.db, 1, None, by="ops", now_s=NOW_S) == 1
 
 
 def test_deletes_that_wait_are_counted(state: State) -> None:

@@ -11,7 +11,7 @@ from shell import PATIENCE_S, Shell, shell_fixture  # noqa: F401 - a fixture
 
 from syncd.clock import SystemClock
 from syncd.sandbox.faults import Rule, Status
-from syncd.state import story
+from syncd.state import dossier, story
 
 URL = "https://sync.example.com/webhooks/fluenzr"
 
@@ -37,7 +37,7 @@ def secret(shell: Shell) -> str:
 def status_of(shell: Shell, email: str) -> str | None:
     with story.reading(shell.folder / "syncd.db") as db:
         assert db is not None
-        return story.person(db, email, ["customers"]).status
+        return dossier.person(db, email, ["customers"]).status
 
 
 def test_register_makes_the_secret_and_asks_for_what_is_needed(shell: Shell) -> None:

@@ -20,7 +20,7 @@ from syncd.core.result import Status
 from syncd.errors import StateError
 from syncd.sandbox.faults import Act, Drop, Effect, Late, Throttle
 from syncd.sandbox.faults import Status as Broken
-from syncd.state import erase, forgotten, story
+from syncd.state import dossier, erase, forgotten, story
 from syncd.state.store import forgotten_keys, open_state
 from syncd.watch import Nobody, Watch
 
@@ -219,17 +219,17 @@ def test_why_says_of_a_forgotten_address_what_it_says_of_an_unknown_one(house: H
     backup = house.folder / "backup"
     shutil.copy(house.state, backup)
 
-    def why(email: str) -> story.Person:
+    def why(email: str) -> dossier.Person:
         with story.reading(house.state) as db:
             assert db is not None
-            return story.person(db, email, ["people"], forgotten=forgotten_keys(house.state))
+            return dossier.person(db, email, ["people"], forgotten=forgotten_keys(house.state))
 
     assert why(ANN).known
     forget(house, ANN)
-    assert why(ANN) == story.Person(ANN)
-    assert why(DAN) == story.Person(DAN)
+    assert why(ANN) == dossier.Person(ANN)
+    assert why(DAN) == dossier.Person(DAN)
     shutil.copy(backup, house.state)
-    assert why(ANN) == story.Person(ANN)  # before any command has opened the backup
+    assert why(ANN) == dossier.Person(ANN)  # before any command has opened the backup
 
 
 # --- on the way from one address to another ------------------------------------------------------------
@@ -364,7 +364,7 @@ def test_what_cannot_be_deleted_now_is_deleted_by_the_next_run(house: House) -> 
     with story.reading(house.state) as db:
         assert db is not None
         assert story.account(db).to_erase == 1
-        assert story.person(db, ANN, []) == story.Person(ANN)
+        assert dossier.person(db, ANN, []) == dossier.Person(ANN)
     house.sync()
     assert ANN in house.everybody()
     assert house.faults.fired[fault] == 6

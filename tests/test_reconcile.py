@@ -16,7 +16,7 @@ from syncd.core.result import Status
 from syncd.errors import SourceError, StateError, StateLost, StateRestored
 from syncd.sandbox.faults import Drop, Late
 from syncd.sandbox.faults import Status as Broken
-from syncd.state import marker, release, story
+from syncd.state import dossier, marker, release
 from syncd.state.marker import Standing
 from syncd.state.store import change, open_state
 from syncd.watch import Nobody, Watch
@@ -85,7 +85,7 @@ def let_in(house: House, *emails: str) -> None:
 def never(house: House, email: str) -> set[str]:
     with closing(sqlite3.connect(house.state)) as db:
         db.row_factory = sqlite3.Row
-        return set(story.person(db, email, list(house.settings.syncs)).never)
+        return set(dossier.person(db, email, list(house.settings.syncs)).never)
 
 
 # --- a lost state --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from syncd.core.result import Status
 from syncd.fluenzr import FluenzR
 from syncd.sandbox.faults import Act, Drop, Late
 from syncd.sandbox.faults import Status as Broken
-from syncd.state import story
+from syncd.state import dossier, story
 from syncd.watch import Nobody
 
 ANN, BOB, CAT = "ann@example.com", "bob@example.com", "cat@example.com"
@@ -33,10 +33,10 @@ def enrolments(house: House) -> int:
     )
 
 
-def person(house: House, email: str) -> story.Person:
+def person(house: House, email: str) -> dossier.Person:
     with story.reading(house.state) as db:
         assert db is not None
-        return story.person(db, email, ["people"])
+        return dossier.person(db, email, ["people"])
 
 
 # once ever

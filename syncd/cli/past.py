@@ -1,5 +1,8 @@
 """`status`, `history`, `why` and `approve`: what the state tells, and the release of what a guard holds."""
 
+import contextlib
+import getpass
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -100,23 +103,26 @@ def why(
 ) -> None:
     """Everything that is known about one person.
 
-    Records, whose value won, groups, what was sent when, and why somebody is not in FluenzR.
+    Records, by which rule and of which sync each value and group is, what was sent when and who
+    approved it; or why somebody is not in FluenzR, and since when.
     """
     from syncd.report.person import person_json, person_words
-    from syncd.state import store, story
+    from syncd.state import dossier, store, story
 
     invocation: Invocation = context.obj
     settings = invocation.settings()
-    wanted, path, person = address(email), settings.state.path, None
+    wanted, path, order = address(email), settings.state.path, list(settings.syncs)
+    person, reads = dossier.Person(wanted), [dossier.LastRead(name, None) for name in order]
     with story.reading(path) as db:
         if db is not None:
             forgotten = store.forgotten_keys(path)
-            person = story.person(db, wanted, list(settings.syncs), forgotten=forgotten)
-    person = person or story.Person(wanted)
+            person = dossier.person(db, wanted, order, forgotten=forgotten)
+            reads = dossier.last_reads(db, order)
+    rules = {name: sync.rules() for name, sync in settings.syncs.items()}
     if json:
         person_json(person)
     else:
-        person_words(person, now_s=invocation.clock.now_s())
+        person_words(person, now_s=invocation.clock.now_s(), rules=rules, reads=reads)
 
 
 def approve(
@@ -133,21 +139,28 @@ def approve(
     Exactly the changes that were held: the next `syncd sync` sends them; what is new and exceeds a
     limit is held again.
     """
-    from syncd.state import store, story
+    from syncd.state import approvals, store, story
 
     invocation: Invocation = context.obj
-    path = invocation.settings().state.path
+    path, by, now_s = invocation.settings().state.path, _user(), invocation.clock.now_s()
     with story.reading(path) as db:
         if db is None:
             story.no_run(run)
     released = store.change(
         path,
-        lambda state: story.approve(state.db, run, sync),
+        lambda state: approvals.approve(state.db, run, sync, by=by, now_s=now_s),
         clock=invocation.clock,
         wait_s=APPROVE_WAIT_S,
     )
     say(f"Approved: {count(released, 'change')} of run {run}" + (f", {sync}" if sync else ""))
     say(f"Next: syncd sync{' ' + sync if sync else ''}  (or wait for the daemon)")
+
+
+def _user() -> str:
+    """Who types: for `why` and `history`."""
+    with contextlib.suppress(KeyError, OSError):
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    return f"user {os.getuid()}"  # a container need not know its users
 
 
 def _next_s(settings: "Settings", name: str, completed_s: int | None, now_s: float) -> float | None:

@@ -19,6 +19,7 @@ from syncd.report.text import (
     style,
     table,
 )
+from syncd.state.approvals import Approval
 from syncd.state.quarantine import Stuck
 from syncd.state.story import Account, Part, PastChange, PastRun, SyncNow
 from syncd.state.unusable import Unusable
@@ -177,6 +178,8 @@ def run_json(run: PastRun, changes: Iterable[PastChange] = ()) -> None:
             "syncs": [_part_object(part) for part in run.parts],
             "change_count": run.change_count,
             **({"changes": listed} if listed else {}),
+            **({"created": list(run.created)} if run.created else {}),
+            **({"approved": [asdict(one) for one in run.approved]} if run.approved else {}),
         }
     )
 
@@ -231,19 +234,34 @@ def run_words(run: PastRun, changes: list[PastChange]) -> None:
     )
     say(f"run {run.run} ({run.kind}), {moment(run.started_s)}, {took}")
     for part in run.parts:
-        say(f"{style(part.sync, 'bold')}: {part.status}")
-        say(f"  {_numbers(part.counts)}, requests {count(part.counts.get('requests', 0))}")
-        if part.error:
-            say(f"  {clean(part.error)}")
-        for trip in part.trips:
-            say(f"  held: {clean(trip)}")
-    if changes:
+        _part_words(part)
+    for one in run.approved:
+        say(f"{clean(one.sync)}: carried out what was {approval_words(one)}")
+    if changes or run.created:
         say()
+    for email in run.created:
+        say(f"created {clean(email)}")
+    if run.created_count > len(run.created):
+        say(f"and {count(run.created_count - len(run.created))} more created")
     for change in changes:
         for line in change_words(change, email=True):
             say(line)
     if run.change_count > len(changes):
         say(f"and {count(run.change_count - len(changes))} more changes")
+
+
+def _part_words(part: Part) -> None:
+    say(f"{style(part.sync, 'bold')}: {part.status}")
+    say(f"  {_numbers(part.counts)}, requests {count(part.counts.get('requests', 0))}")
+    if part.error:
+        say(f"  {clean(part.error)}")
+    for trip in part.trips:
+        say(f"  held: {clean(trip)}")
+
+
+def approval_words(one: Approval) -> str:
+    """Who has released what a guard held."""
+    return clean(f"held in run {one.run}, approved by {one.by}, {moment(one.at_s)}")
 
 
 def change_words(change: PastChange, *, email: bool = False) -> list[str]:

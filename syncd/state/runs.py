@@ -15,7 +15,7 @@ KEEP_S = 400 * 24 * 3600  # the history reaches back a little more than a year
 
 def start_run(state: State, *, now_s: int, kind: str = "sync") -> int:
     """A new run; its number (inside a transaction). What is older than KEEP_S goes."""
-    for table in ("change", "run_sync"):
+    for table in ("change", "run_sync", "approval", "carried"):
         state.write(
             f"DELETE FROM {table} WHERE run IN (SELECT run FROM run WHERE started_at<?)",
             now_s - KEEP_S,

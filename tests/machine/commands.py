@@ -21,7 +21,7 @@ from syncd import run
 from syncd import undo as undoing
 from syncd.check import client
 from syncd.errors import FluenzrError, SourceError, StateError, StateLost, StateRestored, UsageError
-from syncd.state import marker, release, store, story
+from syncd.state import approvals, marker, release, store, story
 from syncd.state.marker import Standing
 from syncd.upload import listing
 
@@ -360,4 +360,4 @@ class Commands(Runs):
 
 
 def _approve(state: store.State, *, number: int, sync: str) -> int:
-    return story.approve(state.db, number, sync)
+    return approvals.approve(state.db, number, sync, by="ops", now_s=0)
