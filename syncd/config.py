@@ -40,6 +40,7 @@ from syncd.connector import Context, Options
 from syncd.core.mapping import FLUENZR_FIELDS, RESERVED_NAMES
 from syncd.core.nearest import suggestion
 from syncd.errors import ConfigError
+from syncd.writer import FieldOptions, Heard
 
 __all__ = [
     "FluenzrSettings",
@@ -59,6 +60,9 @@ NAME_CHARS_MAX = 64  # of a source or a sync: it stands in tables and log lines
 PREFIX: Final = "SYNCD_"
 LEVEL: Final = "__"
 WRITE_BACK: Final = "write_back"
+HEARD: Final = frozenset(
+    {Heard.OPTED_OUT, Heard.BOUNCED}
+)  # what a source is told unless the table says so
 PLACES: Final = (
     "config.toml",
     "~/.config/fluenzr-syncd/config.toml",
@@ -359,7 +363,21 @@ class _Check:
                 continue
             validated = self._writer_options(writer, table, source, *place)
             if validated is not None:
-                yield name, WriteBackSettings(writer, settings.heard, validated)
+                yield name, self._told(writer, settings.heard, validated, *place)
+
+    def _told(
+        self, writer: str, asked: frozenset[Heard] | None, options: Options, *place: str
+    ) -> WriteBackSettings:
+        """What is told: all that is asked for; else what has a field, where the writer sets fields."""
+        if not isinstance(options, FieldOptions):
+            return WriteBackSettings(writer, asked or HEARD, options)
+        fields = frozenset(options.places())
+        for one in sorted((asked or fields) - fields):
+            self._mistake(
+                f'"{one}" is written nowhere; name the field: {one} = "FIELD"', *place, "heard"
+            )
+        heard = asked or fields
+        return WriteBackSettings(writer, heard, options.only(heard))
 
     def _writer_options(
         self, writer: str, table: Raw, source: SourceSettings, *place: str

@@ -340,12 +340,12 @@ class SourceSettings:
 
 
 class WriteBackTable(Table):
-    """`[sync.NAME.write_back]` without the writer's own options. writer: that of the source's connector by default."""
+    """`[sync.NAME.write_back]` without the writer's own options. writer: that of the source's connector by default. heard: by default,
+    opt-outs and bounces, or what the writer has a field for.
+    """
 
     writer: str | None = None
-    heard: Annotated[frozenset[Heard], Field(min_length=1)] = frozenset(
-        {Heard.OPTED_OUT, Heard.BOUNCED}
-    )
+    heard: Annotated[frozenset[Heard], Field(min_length=1)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

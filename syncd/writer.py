@@ -5,11 +5,13 @@ login, unless somebody has configured `[sync.NAME.write_back]`. A writer is told
 again must change nothing. It imports what a connector may.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, Self
+
+from pydantic import BeforeValidator, Field
 
 from syncd.connector import Context, Options
 
@@ -38,6 +40,38 @@ class Unwritten:
 
     key: str
     why: str
+
+
+class Place(Options):
+    """One field of a record, and what it is set to. value: None stands for "yes", as the source writes it."""
+
+    field: Annotated[str, Field(min_length=1)]
+    value: str | bool | None = None
+
+
+def _place(given: object) -> object:
+    return {"field": given} if isinstance(given, str) else given
+
+
+ToField = Annotated[Place, BeforeValidator(_place)]
+"""A field's name, or a table with `field` and `value`."""
+
+
+class FieldOptions(Options):
+    """Options of a writer that sets fields of its records: for each thing that is heard, where it goes. Without a place it is not told."""
+
+    opted_out: ToField | None = None
+    bounced: ToField | None = None
+    replied: ToField | None = None
+
+    def places(self) -> dict[Heard, Place]:
+        """What is told, and where it goes."""
+        found = {heard: getattr(self, heard.value) for heard in Heard}
+        return {heard: place for heard, place in found.items() if place is not None}
+
+    def only(self, heard: Collection[Heard]) -> Self:
+        """The same options, for telling nothing else."""
+        return self.model_copy(update={one.value: None for one in Heard if one not in heard})
 
 
 class Writer(Protocol):

@@ -26,20 +26,20 @@ from connectors.hubspot.vendor import (
     READ_OPT_OUTS,
     READ_OWNERS,
     READ_SCHEMAS,
+    Portal,
     properties,
 )
 from syncd.connector import Abilities, Context, Event, Options, Preset, Request, SourceField
 from syncd.errors import SourceDenied
-from syncd.http import Api, BaseUrl, Token, TokenOrApp, Vendor
+from syncd.http import Api, Vendor
 
 
-class HubspotOptions(TokenOrApp):
+class HubspotOptions(Portal):
     """token: of a private app; or client_id, client_secret and refresh_token of an OAuth app.
 
     emails: "all" makes a person of each further address too. lists: the names of the lists that `_lists` may hold; all by default.
     """
 
-    base_url: BaseUrl = "https://api.hubapi.com"
     emails: Literal["primary", "all"] = "primary"
     lists: tuple[str, ...] | None = None
 
@@ -63,7 +63,7 @@ class HubspotConnector:
 
     def __init__(self, options: HubspotOptions, context: Context) -> None:
         self._options, self._clock = options, context.clock
-        self._login = options.login(Token, f"{options.base_url}/oauth/v1/token", context.clock)
+        self._login = options.portal_login(context)
 
     def check(self) -> str:
         """Ask for one of everything: what a run would be refused is named here, with its scope."""

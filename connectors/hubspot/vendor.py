@@ -5,14 +5,19 @@ from typing import Any
 
 import orjson
 
+from syncd.connector import Context
 from syncd.errors import SourceError, SourceTooLarge
 from syncd.http import (
     Again,
     Answer,
     Api,
+    BaseUrl,
     Denied,
     Exhausted,
+    Login,
     Pace,
+    Token,
+    TokenOrApp,
     Trail,
     Vendor,
     Verdict,
@@ -57,6 +62,16 @@ def _words(answer: Answer) -> str:
 
 HUBSPOT = Vendor("HubSpot", Pace(90, 10.0), _judge, _words, _heed)
 HUBSPOT_SEARCH = Vendor("HubSpot", Pace(4, 1.0), _judge, _words, _heed)
+
+
+class Portal(TokenOrApp):
+    """One account, and the login to it. token: of a private app; or client_id, client_secret and refresh_token of an OAuth app."""
+
+    base_url: BaseUrl = "https://api.hubapi.com"
+
+    def portal_login(self, context: Context) -> Login:
+        """The login that these options are."""
+        return self.login(Token, f"{self.base_url}/oauth/v1/token", context.clock)
 
 
 def pages(

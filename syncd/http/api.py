@@ -1,7 +1,8 @@
 """A vendor's web API as a connector reads it: paced, retried, logged in, and with errors that hold neither secret nor address.
 
 A connector says where and what, and gets the answer's JSON, or a SourceError with the vendor's own words. One page is tried five
-times within two minutes, then the read fails: incomplete, never short. Only for reading: a request may be sent more than once.
+times within two minutes, then the read fails: incomplete, never short. A request may be sent more than once: it reads, or writes what may
+be written again.
 """
 
 import re
@@ -154,7 +155,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
         needs: str = "",
     ) -> Any:
-        """The JSON that a POST of this JSON gives: a search, never a change."""
+        """The JSON that a POST of this JSON gives: a search, or a change that may be made twice."""
         return self.ask("POST", path, query=query, json=body, headers=headers, needs=needs).value
 
     def ask(
@@ -199,6 +200,12 @@ class Api:
             raise retry.error from None
         raise AssertionError("stamina ends with a value or an error")
 
+    def plain(self, words: str) -> str:
+        """A vendor's words, without anybody's address and without what we logged in with; cut."""
+        for secret in self._login.secrets():
+            words = words.replace(secret, "(secret)")
+        return " ".join(_ADDRESS.sub("(address)", words).split())[:WORDS_MAX]
+
     def server_time(self) -> datetime:
         """The vendor's clock at its last answer (the Date header, whole seconds); ours where it sends none."""
         seconds = self._clock.now_s() if self._server_s is None else self._server_s
@@ -207,7 +214,7 @@ class Api:
     def _once(self, asked: "_Asked", ends_s: float, tried: int) -> Reply:
         """One try, the `tried`th. Raises _Retry, SourceError."""
         self._wait_turn(ends_s)
-        place = f"{self._vendor.name}: {asked.method} {asked.path} at {self._http.host}"
+        place = f"{self._vendor.name}: {asked.shown} at {self._http.host}"
         headers = {**self._login.headers(), **asked.headers}
         if asked.json is not None:
             headers["Content-Type"] = "application/json"
@@ -237,7 +244,7 @@ class Api:
                 raise SourceExhausted(
                     f"{self._vendor.name}: the requests that it allows are used up",
                     why=self._words(answer),
-                    hint=f"Reading goes on by itself {until}; read less often, or ask the vendor for more",
+                    hint=f"It goes on by itself {until}; read less often, or ask the vendor for more",
                 )
             case Denied(hint):
                 raise self._denied(asked, answer, hint)
@@ -307,7 +314,7 @@ class Api:
     def _denied(self, asked: "_Asked", answer: Answer, hint: str) -> SourceDenied:
         wanted = asked.needs or "the right to read this"
         return SourceDenied(
-            f"{self._vendor.name}: {asked.method} {asked.path} is not allowed",
+            f"{self._vendor.name}: {asked.shown} is not allowed",
             why=self._words(answer),
             hint=hint or f"Give the token, or the user it belongs to, {wanted}",
         )
@@ -323,9 +330,7 @@ class Api:
             AttributeError,
         ):  # a body unlike any that is known
             words = ""
-        for secret in self._login.secrets():
-            words = words.replace(secret, "(secret)")
-        words = " ".join(_ADDRESS.sub("(address)", words).split())[:WORDS_MAX]
+        words = self.plain(words)
         return f"HTTP {answer.status}: {words}" if words else f"HTTP {answer.status}"
 
 
@@ -338,6 +343,12 @@ class _Asked:
     headers: dict[str, str]
     plain: bool
     needs: str
+
+    @property
+    def shown(self) -> str:
+        """Method and path, as an error may show them: an address in the path is left out."""
+        parts = ["(address)" if _ADDRESS.fullmatch(part) else part for part in self.path.split("/")]
+        return f"{self.method} {'/'.join(parts)}"
 
 
 def _loads(body: bytes) -> Any:

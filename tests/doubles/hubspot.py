@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 from doubles.server import Asked, Double, Told
 from syncd.http import parse_time, rfc3339
@@ -17,7 +17,9 @@ from syncd.http import parse_time, rfc3339
 TOKEN = "pat-na1-made-up"
 READ = ("objects.contacts", "schemas.contacts", "objects.companies", "objects.owners", "lists")
 OPT_OUTS = "communication_preferences.read"
-SCOPES = {*(f"crm.{name}.read" for name in READ), OPT_OUTS}
+WRITE_OPT_OUTS, WRITE = "communication_preferences.write", "crm.objects.contacts.write"
+SCOPES = {*(f"crm.{name}.read" for name in READ), OPT_OUTS, WRITE_OPT_OUTS, WRITE}
+READ_ONLY = {"hs_email_optout", "lastmodifieddate", "hs_object_id"}
 EMPTY = Told(200, {"results": []})
 URL_CHARS_MAX = 15_000
 ROLLING, SEARCHES = (100, 10.0), (5, 1.0)  # requests and seconds: of all, and of searches
@@ -49,7 +51,8 @@ Row = dict[str, Any]
 class HubSpot(Double):
     """contacts: id -> properties. lists: id -> {"name", "type", "members": id -> joined}. out: addresses that have opted out.
 
-    lag_s: how late the search knows of a change, an archiving, a merging. limits: whether requests are counted, and refused.
+    lag_s: how late the search knows of a change, an archiving, a merging. limits: whether requests are counted, and refused. refuses:
+    id or address -> why it is not written to. spoils: whether one such contact makes a whole batch be refused.
     """
 
     def __init__(self, clock: Any = None) -> None:
@@ -65,6 +68,9 @@ class HubSpot(Double):
         self.types = dict(PROPERTIES)
         self.scopes = set(SCOPES)
         self.tokens = {TOKEN}
+        self.choices: dict[str, list[str]] = {}
+        self.refuses: dict[Any, str] = {}
+        self.spoils = False
         self.lag_s = 0.0
         self.search_hits_max = 10_000
         self.limits = False
@@ -168,6 +174,9 @@ class HubSpot(Double):
             ("POST", r"/crm/v3/lists/search", "crm.lists.read", self._lists),
             ("GET", r"/crm/v3/lists/\d+/memberships", "crm.lists.read", self._members),
             ("POST", r"/communication-preferences/v4/statuses/batch/unsubscribe-all/read", OPT_OUTS, self._statuses),
+            ("POST", r"/crm/v3/objects/contacts/batch/update", WRITE, self._updated),
+            ("POST", r"/communication-preferences/v4/statuses/[^/]+", WRITE_OPT_OUTS, self._subscribed),
+            ("POST", r"/communication-preferences/v4/statuses/[^/]+/unsubscribe-all", WRITE_OPT_OUTS, self._unsubscribed),
         ):  # fmt: skip
             if method == asked.method and re.fullmatch(pattern, asked.path):
                 limited = self._limited(asked) if self.limits else None
@@ -196,7 +205,16 @@ class HubSpot(Double):
         return self._batch(asked, self.companies)
 
     def _properties(self, _: Asked) -> Told:
-        found = [{"name": n, "label": n.title(), "type": t} for n, t in self.types.items()]
+        found = [
+            {
+                "name": name,
+                "label": name.title(),
+                "type": kind,
+                "options": [{"value": one} for one in self.choices.get(name, ())],
+                "modificationMetadata": {"readOnlyValue": name in READ_ONLY},
+            }
+            for name, kind in self.types.items()
+        ]
         return Told(200, {"results": found})
 
     def _token(self, asked: Asked) -> Told:
@@ -312,6 +330,53 @@ class HubSpot(Double):
             for one in asked.json["inputs"]
         ]
         return Told(200, {"status": "COMPLETE", "results": found})
+
+    def _updated(self, asked: Asked) -> Told:
+        """Who was merged away is written as the winner; what cannot be written is told beside the others, or spoils the batch."""
+        wanted = asked.json["inputs"]
+        if not 1 <= len(wanted) <= 100 or len({one["id"] for one in wanted}) < len(wanted):
+            return problem(400, "VALIDATION_ERROR", "inputs: 1 to 100, each once")
+        unknown = {name for one in wanted for name in one["properties"]} - self.types.keys()
+        if unknown:
+            return problem(400, "VALIDATION_ERROR", f"Property {unknown} does not exist")
+        spoilt = [self.refuses[int(one["id"])] for one in wanted if int(one["id"]) in self.refuses]
+        if self.spoils and spoilt:
+            return problem(400, "VALIDATION_ERROR", spoilt[0])
+        found, errors = [], []
+        for one in wanted:
+            key = int(one["id"])
+            key = self.winners.get(key, key)
+            if key not in self.contacts or key in self.archived:
+                context = {"ids": [one["id"]]}
+                errors.append({"category": "OBJECT_NOT_FOUND", "message": "?", "context": context})
+            elif key in self.refuses:
+                told = {"category": "VALIDATION_ERROR", "message": self.refuses[key]}
+                errors.append(
+                    {**told, "context": {"objectWriteTraceId": [one["objectWriteTraceId"]]}}
+                )
+            else:
+                self.put(key, **one["properties"])
+                found.append({"id": str(key), "properties": one["properties"]})
+        body: Row = {"status": "COMPLETE", "results": found}
+        return Told(207, {**body, "errors": errors}) if errors else Told(200, body)
+
+    def _subscribed(self, _: Asked) -> Told:
+        """Nothing here subscribes anybody."""
+        return problem(400, "VALIDATION_ERROR", "subscriptionId is required")
+
+    def _unsubscribed(self, asked: Asked) -> Told:
+        """An address that belongs to nobody is put down all the same."""
+        address = unquote(asked.path.split("/")[-2]).lower()
+        if asked.query.get("channel") != "EMAIL" or asked.body:
+            return problem(400, "VALIDATION_ERROR", "channel")
+        if address in self.refuses:
+            return problem(400, "VALIDATION_ERROR", self.refuses[address])
+        if address not in self.out:
+            self.out.add(address)
+            for key, row in self.contacts.items():
+                if str(row.get("email")).lower() == address:
+                    self.unsubscribe(key)
+        return Told(200, {"status": "COMPLETE", "results": []})
 
     def _owned(self, asked: Asked) -> Told:
         if int(asked.query.get("limit", "100")) > 500:
