@@ -182,11 +182,16 @@ class Shown:
     emails: list[EmailStats]
 
 
-def show(name: str, *, api: FluenzR) -> Shown:
-    """Everything about one campaign, ended or not. Raises UsageError, FluenzrError."""
+def find(name: str, *, api: FluenzR) -> Campaign:
+    """The campaign of this name or id, ended or not. Raises UsageError, FluenzrError."""
     found = api.campaigns()
     matching = called(found, name)
-    one = matching[0] if len(matching) == 1 else the_one(found, name)
+    return matching[0] if len(matching) == 1 else the_one(found, name)
+
+
+def show(name: str, *, api: FluenzR) -> Shown:
+    """Everything about one campaign, ended or not. Raises UsageError, FluenzrError."""
+    one = find(name, api=api)
     emails: list[EmailStats] = []
     with suppress(NotSupported):
         emails = api.campaign_email_stats(one.id)

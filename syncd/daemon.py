@@ -30,7 +30,8 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from syncd import config, run
+from syncd import config, run, statistics
+from syncd.check import client
 from syncd.clock import Clock
 from syncd.config_models import Settings, SyncSettings
 from syncd.core.due import first_start_s
@@ -55,6 +56,8 @@ BUG_FRAMES = 8  # the last places of a bug, in the log
 EVENTS = (
     ":events"  # in the queue of what is due: the inbox has something; no name of a sync has a colon
 )
+STATISTICS = ":statistics"  # likewise: whether those of today are kept is looked at
+STATISTICS_S = 3600.0
 RETRY_JOB = "again:"  # the prefix of the one-off jobs; no name of a sync has a colon
 
 # The events of its log.
@@ -196,6 +199,16 @@ class Daemon:
                 max_instances=1,
                 misfire_grace_time=None,
             )
+        self._scheduler.add_job(
+            self._due.put,
+            IntervalTrigger(seconds=STATISTICS_S, timezone=UTC),
+            args=[STATISTICS],
+            id=STATISTICS,
+            next_run_time=datetime.fromtimestamp(self._clock.now_s(), UTC),
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
 
     def _fall_due(self, name: str) -> None:
         # As with a timer of systemd: what still runs when it falls due again is not started twice.
@@ -224,6 +237,8 @@ class Daemon:
             elif EVENTS in names:
                 self._take_events(settings)
             self._running = ()
+            if STATISTICS in names:
+                self._keep_statistics(settings)
             if not self._clock.stopped():
                 self._notifier.status(self._outlook())
 
@@ -269,6 +284,16 @@ class Daemon:
         except SyncdError as error:
             log.error(EVENTS_POSTPONED, why=str(error))  # noqa: TRY400
 
+    def _keep_statistics(self, settings: Settings) -> None:
+        """Once a day: each hour it is looked whether a run by hand has done it."""
+        if self._clock.stopped() or not statistics.is_due(settings, self._clock):
+            return
+        try:
+            with client(settings, self._clock) as api:
+                statistics.keep(settings, api=api, clock=self._clock)
+        except SyncdError as error:  # the key cannot be read: the runs say so too
+            log.error(statistics.STATISTICS_POSTPONED, why=str(error))  # noqa: TRY400
+
     def _whole_is_due(self, settings: Settings) -> bool:
         """Whether all syncs must be read: only such a run may delete people who left every source."""
         if not any(sync.on_removal == "delete" for sync in settings.syncs.values()):
@@ -302,7 +327,7 @@ class Daemon:
 
     def _outlook(self) -> str:
         """The line of `systemctl status` while nothing runs."""
-        jobs = self._scheduler.get_jobs()
+        jobs = [job for job in self._scheduler.get_jobs() if job.id != STATISTICS]
         if not jobs:
             return "idle; no sync has a schedule"
         job = min(jobs, key=lambda job: job.next_run_time)

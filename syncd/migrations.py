@@ -48,6 +48,12 @@ def m005_why(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m006_snapshots(db: Database) -> None:
+    """What each campaign has come to, day by day."""
+    db.execute(M006)
+
+
 M001 = """
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE sync(
@@ -209,4 +215,15 @@ CREATE TABLE approval(
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE carried(cid INTEGER NOT NULL, run INTEGER NOT NULL, PRIMARY KEY(cid, run)) STRICT, WITHOUT ROWID
+"""
+
+M006 = """
+CREATE TABLE snapshot(
+  day TEXT NOT NULL,            -- YYYY-MM-DD, UTC
+  campaign TEXT NOT NULL,       -- FluenzR's id
+  at INTEGER NOT NULL,          -- when it was read, epoch seconds
+  name TEXT NOT NULL, status TEXT NOT NULL,
+  stats TEXT NOT NULL,          -- JSON: what it had come to, by the API's names
+  PRIMARY KEY(day, campaign)
+) STRICT, WITHOUT ROWID
 """

@@ -340,6 +340,15 @@ def test_first_run_comes_at_once_and_the_next_ones_follow(
     assert service.logged("sync.completed", created=1)["status"] == "ok"
 
 
+def test_daemon_keeps_the_statistics_of_each_day(
+    start: Callable[..., Service], sandbox: Sandbox
+) -> None:
+    sandbox.account.add_campaign("Q1")
+    service = start()
+    assert service.logged("statistics.kept")["campaigns"] == 1
+    assert service.end()[0] == 0
+
+
 def test_service_manager_hears_ready_alive_and_stopping(
     sandbox: Sandbox, start: Callable[[], Service]
 ) -> None:

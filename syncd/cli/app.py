@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 
 from syncd import __version__
-from syncd.cli import campaigns, past, people, reconcile, setup, sync, trial, undo, webhooks
+from syncd.cli import (
+    campaigns,
+    past,
+    people,
+    reconcile,
+    setup,
+    statistics,
+    sync,
+    trial,
+    undo,
+    webhooks,
+)
 from syncd.cli.invocation import Invocation
 from syncd.report.text import say
 
@@ -24,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for group in (setup, sync, past, undo, people, reconcile, campaigns, webhooks, trial):
+for group in (setup, sync, past, undo, people, reconcile, campaigns, statistics, webhooks, trial):
     group.register(app)
 
 

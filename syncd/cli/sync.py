@@ -14,6 +14,7 @@ from syncd.report.progress import watcher
 from syncd.report.text import failures, shown
 
 if TYPE_CHECKING:
+    from syncd.clock import SystemClock
     from syncd.config import Settings
     from syncd.core.result import PlanResult, SyncResult
     from syncd.run import Order
@@ -123,7 +124,19 @@ def sync(
         results = engine.sync(settings, order, clock=clock, watch=watch)
     (outcome.as_json if json else outcome.in_words)(results)
     failures(((result.sync, result.error) for result in results), json=json)
+    if not any(result.error for result in results):  # where something fails, this would too
+        _keep_statistics(settings, clock)
     raise typer.Exit(exit_code(results))
+
+
+def _keep_statistics(settings: "Settings", clock: "SystemClock") -> None:
+    """Once a day, after the run: its outcome does not hang on it."""
+    from syncd import statistics
+    from syncd.check import client
+
+    if statistics.is_due(settings, clock):
+        with client(settings, clock) as api, stopping(clock):
+            statistics.keep(settings, api=api, clock=clock)
 
 
 def run(context: typer.Context) -> None:

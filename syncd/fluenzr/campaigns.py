@@ -6,7 +6,7 @@ stats [I]; resume, archive, members, stats by e-mail, timeline, activity [D].
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import urlencode
 
@@ -183,4 +183,9 @@ def _between(start: datetime | None, end: datetime | None) -> dict[str, str]:
     for when in times.values():
         if when is not None and when.tzinfo is None:
             raise ValueError("a time needs its zone: datetime(..., tzinfo=UTC)")
-    return {name: when.isoformat() for name, when in times.items() if when is not None}
+    return {name: _written(when) for name, when in times.items() if when is not None}
+
+
+def _written(when: datetime) -> str:
+    """As FluenzR writes its own times."""
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
