@@ -11,7 +11,7 @@ PRODUCT := $(VENV)/.product
 PRISM := .prism/5.14.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prism check lint types format bench chaos clean
+.PHONY: help demo test prism taps check lint types format bench chaos clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -45,8 +45,15 @@ chaos: $(INSTALLED)  ## random worlds against the whole product: crashes, lost a
 	PYTHONPATH=tests $(BIN)/python -m world --kill 1 $(SCHEDULES)
 	HYPOTHESIS_PROFILE=chaos EXAMPLES=$(SCHEDULES) $(BIN)/pytest tests/test_machine.py -k random
 
+# Each tap has an environment of its own, as its users are told to make it.
+taps: $(INSTALLED)  ## two real Singer taps from PyPI, against PostgreSQL and MariaDB on this machine (minutes)
+	@set -e; for tap in meltanolabs-tap-postgres==0.10.0 pipelinewise-tap-mysql==1.6.0; do \
+		folder=.taps/$${tap%%==*}; echo "Installing $$tap in $$folder ..." >&2; $(PYTHON) -m venv --clear $$folder; \
+		$$folder/bin/pip install --quiet --quiet --disable-pip-version-check $$tap; done
+	$(BIN)/pytest -rs tests/test_singer_taps.py
+
 clean:  ## remove the environment and everything that the tools left
-	rm -rf $(VENV) .prism build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .prism .taps build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The newest version needs a Node that Debian 12 and Ubuntu 24.04 do not have.
