@@ -33,6 +33,11 @@ class News:
     heard: Heard
     at: datetime
 
+    @property
+    def record(self) -> str:
+        """The key of the record: a person's further address has that key and a mark after it, and no record of its own."""
+        return self.key.partition("#")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
@@ -68,6 +73,11 @@ class FieldOptions(Options):
         """What is told, and where it goes."""
         found = {heard: getattr(self, heard.value) for heard in Heard}
         return {heard: place for heard, place in found.items() if place is not None}
+
+    def place(self, one: News) -> Place | None:
+        """Where this goes. Who opts out or replies by a further address does so as a person; its bounce says nothing of the others."""
+        is_others = one.heard is Heard.BOUNCED and one.record != one.key
+        return None if is_others else self.places().get(one.heard)
 
     def only(self, heard: Collection[Heard]) -> Self:
         """The same options, for telling nothing else."""

@@ -82,15 +82,14 @@ class HubspotWriter:
         keys = dict[str, list[str]]()
         with self._api() as api:
             for one in news:
-                place = self._places.get(one.heard)
-                contact, _, further = one.key.partition("#")
+                place = self._options.place(one)
                 if place is None:
                     continue
                 if place.field == OPT_OUT:
                     refused |= _unsubscribe(api, one)
-                elif not (further and one.heard is Heard.BOUNCED):
-                    values.setdefault(contact, {})[place.field] = _value(place)
-                    keys.setdefault(contact, []).append(one.key)
+                else:
+                    values.setdefault(one.record, {})[place.field] = _value(place)
+                    keys.setdefault(one.record, []).append(one.key)
             for contact, why in _update(api, values).items():
                 refused |= dict.fromkeys(keys[contact], why)
             there = _still_there(api, refused)

@@ -6,9 +6,6 @@ list of deletions shows what left the bin already. Where Salesforce cannot show 
 read anew. A lead that was converted is merged into its contact. Companies and `_individual` that changed bring their people
 again; owners that were renamed show in a full read only.
 
-Logins: a connected app with a refresh token, or with client credentials (on the org's own domain). There is no JWT bearer
-login: its signature would need one more dependency; and none with user name and password.
-
 Source: connectors reference, section 2 (Salesforce). Limits: a day's requests per org; 2,000 rows a query; 15 days [S1] [S5].
 """
 
@@ -16,24 +13,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from connectors.salesforce.org import Org
 from connectors.salesforce.people import OPT_OUT
 from connectors.salesforce.reading import Reading, Wishes
 from connectors.salesforce.soql import select
 from connectors.salesforce.vendor import SALESFORCE, SALESFORCE_JOBS, Column, describe, needs
 from syncd.connector import Abilities, Context, Event, Options, Preset, Request, SourceField
-from syncd.errors import SourceDenied, SourceError
-from syncd.http import Api, BaseUrl, OAuth, Vendor
-from syncd.secret import Secret
-
-SHARED_HOSTS = frozenset({"login.salesforce.com", "test.salesforce.com"})
+from syncd.errors import SourceDenied
+from syncd.http import Api, Vendor
 
 
-class SalesforceOptions(Options):
+class SalesforceOptions(Org):
     """client_id, client_secret: of the connected app. refresh_token: its token; without it, the app logs in by client credentials.
 
     login_url: the org's own domain, or Salesforce's shared hosts (test.salesforce.com for a sandbox). base_url: where the org is asked,
@@ -43,35 +37,10 @@ class SalesforceOptions(Options):
     long batches run.
     """
 
-    client_id: Annotated[str, Field(min_length=1)]
-    client_secret: Secret | None = None
-    refresh_token: Secret | None = None
-    base_url: BaseUrl | None = None
-    login_url: BaseUrl | None = None
-    api_version: Annotated[str, Field(pattern=r"^(4[7-9]|[5-9]\d|1\d\d)\.0$")] = "62.0"
-    objects: Annotated[tuple[Literal["Contact", "Lead"], ...], Field(min_length=1)] = ("Contact",)
     lists: tuple[str, ...] | None = None
     emails: Literal["primary", "all"] = "primary"
     bulk: Literal["auto", "on", "off"] = "auto"
     overlap_minutes: Annotated[int, Field(ge=1, le=720)] = 10
-
-    @model_validator(mode="after")
-    def _one_login(self) -> "SalesforceOptions":
-        if self.refresh_token is None and self.client_secret is None:
-            raise ValueError(
-                "client_secret, and refresh_token unless the app uses client credentials"
-            )
-        if self.refresh_token is None and urlsplit(self.login_host()).hostname in SHARED_HOSTS:
-            raise ValueError(
-                "client credentials need the org's own domain: login_url = https://NAME.my.salesforce.com"
-            )
-        if len(set(self.objects)) != len(self.objects):
-            raise ValueError("each of the objects once")
-        return self
-
-    def login_host(self) -> str:
-        """Where tokens are handed out."""
-        return self.login_url or self.base_url or "https://login.salesforce.com"
 
 
 class SalesforceConnector:
@@ -93,15 +62,7 @@ class SalesforceConnector:
 
     def __init__(self, options: SalesforceOptions, context: Context) -> None:
         self._options, self._clock = options, context.clock
-        form: dict[str, str | Secret] = {"client_id": options.client_id}
-        if options.client_secret is not None:
-            form["client_secret"] = options.client_secret
-        if options.refresh_token is None:
-            form["grant_type"] = "client_credentials"
-        else:
-            form |= {"grant_type": "refresh_token", "refresh_token": options.refresh_token}
-        url = f"{options.login_host()}/services/oauth2/token"
-        self._login = OAuth(url, form, clock=context.clock)
+        self._login = options.login(context)
 
     def check(self) -> str:
         """Ask for one of everything: what a run would be refused is named here."""
@@ -165,21 +126,9 @@ class SalesforceConnector:
             yield from Reading(api, patient, request, wishes).events()
 
     def _api(self, stack: ExitStack, vendor: Vendor = SALESFORCE) -> Api:
-        return stack.enter_context(Api(self._instance(), vendor, self._login, self._clock))
-
-    def _instance(self) -> str:
-        """Where the org lives: the login says so."""
-        if self._options.base_url is not None:
-            return self._options.base_url
-        self._login.headers()
-        url: Any = self._login.granted.get("instance_url")
-        scheme = urlsplit(self._options.login_host()).scheme
-        if not isinstance(url, str) or urlsplit(url).scheme != scheme or not urlsplit(url).hostname:
-            raise SourceError(
-                "Salesforce: the login did not say where the org lives (instance_url)",
-                hint="Check login_url: is this Salesforce?",
-            )
-        return url.rstrip("/")
+        return stack.enter_context(
+            Api(self._options.instance(self._login), vendor, self._login, self._clock)
+        )
 
     def _one_row(self, api: Api, table: str) -> str:
         """Read one id; how many of the day's requests are used ("18/5000"), where Salesforce says so."""

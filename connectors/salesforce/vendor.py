@@ -47,6 +47,7 @@ class Column:
     name: str
     label: str
     kind: str
+    updateable: bool = True
 
 
 def _inner(answer: Answer) -> Answer:
@@ -85,7 +86,7 @@ def _judge(answer: Answer, now_s: float) -> Verdict:
         return Again()
     if code in UNSEEN:
         return Denied(
-            "Give the user's profile or permission set read access to the object and to the field (field-level security)"
+            "Give the user's profile or permission set access to the object and to the field (field-level security)"
         )
     if code in API_OFF:
         return Denied("Switch the API on for this edition and user (the permission API Enabled)")
@@ -130,7 +131,12 @@ def describe(api: Api, version: str, table: str) -> list[Column]:
             hint="Check login_url: is this Salesforce's API?",
         )
     return [
-        Column(one["name"], str(one.get("label") or ""), str(one.get("type") or ""))
+        Column(
+            one["name"],
+            str(one.get("label") or ""),
+            str(one.get("type") or ""),
+            updateable=one.get("updateable") is not False,
+        )
         for one in fields
         if _NAME.fullmatch(one["name"])  # only such a name can stand in a query
         and one.get("type") not in COMPOUND

@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
@@ -73,7 +74,8 @@ def sid(table: str, number: int | str) -> str:
 class Salesforce(Double):
     """page_rows: the server's own page, smaller where rows are wide. lag_s: how late a change becomes visible.
 
-    alter: what becomes of an answer on its way.
+    alter: what becomes of an answer on its way. locked: fields that this user may see and not set. refuses: id -> (code, words) of
+    what is not written. assigned: ids of leads that were handed to somebody else by an assignment rule.
     """
 
     def __init__(self, clock: Any = None) -> None:
@@ -92,6 +94,9 @@ class Salesforce(Double):
         self.jobs_allowed = True
         self.part_headers = True
         self.members = 0
+        self.locked: set[str] = set()
+        self.refuses: dict[str, tuple[str, str]] = {}
+        self.assigned: list[str] = []
         self.alter: Callable[[Asked, Told], Told] = lambda asked, told: told
 
     # What its users do
@@ -159,6 +164,8 @@ class Salesforce(Double):
             return self._deleted(found[1], asked)
         if asked.method == "POST" and path == "/composite":
             return self._composite(asked)
+        if asked.method == "PATCH" and path == "/composite/sobjects":
+            return self._updated(asked)
         if path.startswith("/query/"):  # a locator: dead as soon as it was handed out
             return problem(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
         if asked.method == "POST" and path == "/jobs/query":
@@ -189,7 +196,13 @@ class Salesforce(Double):
         if table in self.hidden:
             return problem(404, "NOT_FOUND", "The requested resource does not exist")
         fields = [
-            {"name": name, "label": name.title(), "type": kind, "deprecatedAndHidden": False}
+            {
+                "name": name,
+                "label": name.title(),
+                "type": kind,
+                "deprecatedAndHidden": False,
+                "updateable": name not in SYSTEM and f"{table}.{name}" not in self.locked,
+            }
             for name, kind in self.types[table].items()
             if f"{table}.{name}" not in self.hidden
         ]
@@ -296,6 +309,44 @@ class Salesforce(Double):
             "referenceId": "q",
         }
         return Told(200, {"compositeResponse": [inner]})
+
+    def _updated(self, asked: Asked) -> Told:
+        """One result for each record, in their order."""
+        wanted = asked.json["records"]
+        if asked.json["allOrNone"] or len(wanted) > 200:
+            return problem(400, "LIMIT_EXCEEDED", "at most 200, each on its own")
+        chunks = 1 + sum(one["attributes"] != two["attributes"] for one, two in pairwise(wanted))
+        if chunks > 10:
+            return problem(400, "LIMIT_EXCEEDED", "at most 10 chunks")
+        results = []
+        for one in wanted:
+            table, key = one.pop("attributes")["type"], one.pop("id")
+            fault = self._fault(table, key, one)
+            if fault is None:
+                held = self.tables[table][key]
+                self.tables[table][key] = {**held, **one, "SystemModstamp": self.now()}
+                if table == "Lead" and asked.headers.get("sforce-auto-assign") != "FALSE":
+                    self.assigned.append(key)
+                results.append({"id": key, "success": True, "errors": []})
+            else:
+                told = {"statusCode": fault[0], "message": fault[1], "fields": []}
+                results.append({"id": key, "success": False, "errors": [told]})
+        return Told(200, results)
+
+    def _fault(self, table: str, key: str, values: dict[str, Any]) -> tuple[str, str] | None:
+        """Why a record is not written."""
+        row = self.tables[table].get(key)
+        locked = [name for name in values if f"{table}.{name}" in self.locked | self.hidden]
+        if locked or values.keys() - self.types[table].keys():
+            words = f"Unable to create/update fields: {', '.join(locked or values)}."
+            return "INVALID_FIELD_FOR_INSERT_UPDATE", words
+        if row is None:
+            return "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id"
+        if row["IsDeleted"]:
+            return "ENTITY_IS_DELETED", "entity is deleted"
+        if row.get("IsConverted"):
+            return "CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead"
+        return self.refuses.get(key)
 
     def _job_made(self, job: dict[str, Any]) -> Told:
         if not self.jobs_allowed:
