@@ -193,6 +193,22 @@ def test_opt_out_of_a_forgotten_person_brings_no_trace_back(house: House) -> Non
     assert (house.everybody(), traces(house.folder, ANN, NAME)) == ({BOB}, [])
 
 
+def test_whose_record_takes_a_forgotten_address_is_wanted_no_more(house: House) -> None:
+    """The record goes over to an address that must not be: whom it wanted before it wants no more, until it comes back."""
+    house.configure(groups=["Customers"], guard={"max_removals": 1000})
+    house.write(row("k1", "cat@example.com"), row("k2", "bob@example.com"))
+    house.sync()
+    assert forget(house, "bob@example.com") == []
+    house.write(row("k1", "bob@example.com"))
+    result = house.sync()
+    assert result.skipped_by == {"forgotten": 1}
+    assert house.members("Customers") == set()
+    house.write(row("k1", "cat@example.com"))
+    house.sync()
+    assert house.members("Customers") == {"cat@example.com"}
+    assert house.everybody() == {"cat@example.com"}
+
+
 def test_held_read_counts_the_forgotten(house: House) -> None:
     house.configure(guard={"max_creates": 1})
     house.write(ANNA)

@@ -35,6 +35,10 @@ class SyncRule:
 GONE_SYNC = SyncRule(UNCONFIGURED_RANK, "keep", leaves_alone=False, source="")
 
 
+# A staged record of somebody who was forgotten. ?: the sync.
+FORGOTTEN = "EXISTS (SELECT 1 FROM never WHERE what='#' AND (k=ekey(s.email) OR k=rkey(?,s.key)))"
+
+
 @dataclass(slots=True)
 class Promoted:
     """What a promotion did to the records: how many left, and how many of a read were the same after mapping."""
@@ -45,14 +49,23 @@ class Promoted:
 
 
 def strike_forgotten(state: State, sync: SyncRow) -> int:
-    """Take records of forgotten people out of the stage; how many."""
+    """Take records of forgotten people out of the stage; how many.
+
+    One that was somebody else's before wants that contact no more: it counts as gone, until its address is another one.
+    """
     if state.value("SELECT 1 FROM never WHERE what='#' LIMIT 1") is None:
         return 0
-    return state.write(
-        "DELETE FROM scratch.stage WHERE EXISTS (SELECT 1 FROM never WHERE what='#'"
-        " AND (k=ekey(scratch.stage.email) OR k=rkey(?,scratch.stage.key)))",
+    state.write(
+        "UPDATE contact SET touch=1 WHERE cid IN (SELECT r.cid FROM record r JOIN scratch.stage s USING(rowno)"
+        f" WHERE r.live=1 AND {FORGOTTEN})",
         sync.sync,
     )
+    state.write(
+        "UPDATE record SET live=0,dirty=0,skip='gone',note=NULL WHERE live=1 AND rowno IN"
+        f" (SELECT rowno FROM scratch.stage s WHERE {FORGOTTEN})",
+        sync.sync,
+    )
+    return state.write(f"DELETE FROM scratch.stage AS s WHERE {FORGOTTEN}", sync.sync)
 
 
 def apply_opt_outs(state: State, sync: SyncRow) -> int:
@@ -64,8 +77,7 @@ def apply_opt_outs(state: State, sync: SyncRow) -> int:
     new = 0
     rows = state.db.execute(
         "SELECT s.key,s.email,r.cid FROM scratch.stage s LEFT JOIN record r ON r.sync=? AND r.key=s.key"
-        " WHERE s.skip='opted_out' AND NOT EXISTS"
-        " (SELECT 1 FROM never WHERE what='#' AND (k=ekey(s.email) OR k=rkey(?,s.key)))",
+        f" WHERE s.skip='opted_out' AND NOT {FORGOTTEN}",
         (sync.sync, sync.sync),
     )
     for key, email, cid in rows.fetchall():
