@@ -137,6 +137,15 @@ def test_who_is_gone_is_nobody_to_tell(crm: HubSpot) -> None:
     assert write(crm, news(2)) == []
 
 
+def test_people_from_elsewhere_opt_out_by_address_and_have_no_properties(crm: HubSpot) -> None:
+    some = [
+        News("row-2", "p2@example.com", heard, AT) for heard in (Heard.OPTED_OUT, Heard.BOUNCED)
+    ]
+    (refused,) = write(crm, *some, bounced="bounced")
+    assert refused.why == "this is no id of a contact"
+    assert crm.out == {"p2@example.com"}
+
+
 # What fails as a whole
 
 

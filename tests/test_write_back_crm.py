@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 from house import House, house_fixture
-from test_crm_to_fluenzr import Crm, OfHubSpot, OfSalesforce, addresses, crm_fixture
+from test_crm_to_fluenzr import (
+    Crm,
+    OfHubSpot,
+    OfPipedrive,
+    OfSalesforce,
+    addresses,
+    crm_fixture,
+)
 from test_write_back import writes_back
 
 from syncd import check
@@ -14,7 +21,7 @@ from syncd.writer import Heard
 
 __all__ = ["crm_fixture", "house_fixture"]
 
-WRITTEN = [OfHubSpot, OfSalesforce]
+WRITTEN = [OfHubSpot, OfPipedrive, OfSalesforce]
 
 
 @pytest.fixture(name="told")

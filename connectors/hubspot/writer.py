@@ -87,6 +87,8 @@ class HubspotWriter:
                     continue
                 if place.field == OPT_OUT:
                     refused |= _unsubscribe(api, one)
+                elif not one.record.isdecimal():
+                    refused[one.key] = "this is no id of a contact"
                 else:
                     values.setdefault(one.record, {})[place.field] = _value(place)
                     keys.setdefault(one.record, []).append(one.key)
@@ -168,11 +170,14 @@ def _update(api: Api, values: Mapping[str, Values]) -> dict[str, str]:
 
 
 def _still_there(api: Api, keys: Mapping[str, str]) -> set[str]:
-    """Which of these contacts there are."""
+    """Which of these contacts there are. A key that is none of HubSpot's (the people come from elsewhere) cannot be looked for."""
     contacts = list(dict.fromkeys(key.partition("#")[0] for key in keys))
+    others = {one for one in contacts if not one.isdecimal()}
+    contacts = [one for one in contacts if one.isdecimal()]
     wanted = {"properties": ["email"]}
     path = f"{CONTACTS}/batch/read"
-    return {str(row["id"]) for row in batch(api, path, contacts, wanted, needs=READ_CONTACTS)}
+    found = batch(api, path, contacts, wanted, needs=READ_CONTACTS)
+    return others | {str(row["id"]) for row in found}
 
 
 def _value(place: Place) -> str:

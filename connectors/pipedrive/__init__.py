@@ -14,8 +14,8 @@ Source: connectors reference, section 3 (Pipedrive). Limits: 20 requests in 2 s 
 
 from collections.abc import Iterator
 from typing import ClassVar, Literal
-from urllib.parse import urlsplit
 
+from connectors.pipedrive.account import Account
 from connectors.pipedrive.beside import filter_ids
 from connectors.pipedrive.person_fields import ADDED, ALWAYS, added_fields, person_fields
 from connectors.pipedrive.reading import Reading
@@ -29,22 +29,17 @@ from connectors.pipedrive.vendor import (
     rows_of,
 )
 from syncd.connector import Abilities, Context, Event, Options, Preset, Request, SourceField
-from syncd.errors import SourceDenied, SourceError
-from syncd.http import Api, BaseUrl, OAuth, Token, TokenOrApp
-
-HOST = "https://api.pipedrive.com"
-TOKEN_URL = "https://oauth.pipedrive.com/oauth/token"  # noqa: S105  an address
+from syncd.errors import SourceDenied
+from syncd.http import Api
 
 
-class PipedriveOptions(TokenOrApp):
+class PipedriveOptions(Account):
     """token: an API token; or client_id, client_secret and refresh_token of an app.
 
     emails: "all" makes a person of each further address too. filters: names of saved filters, whose members `_lists` tells; each costs a
     listing of its members in every run.
     """
 
-    base_url: BaseUrl | None = None
-    token_url: BaseUrl = TOKEN_URL
     emails: Literal["primary", "all"] = "primary"
     filters: tuple[str, ...] = ()
 
@@ -69,12 +64,7 @@ class PipedriveConnector:
 
     def __init__(self, options: PipedriveOptions, context: Context) -> None:
         self._options, self._clock = options, context.clock
-        self._login = options.login(
-            lambda token: Token(token, header="x-api-token", prefix=""),
-            options.token_url,
-            context.clock,
-            basic=True,
-        )
+        self._login = options.account_login(context)
 
     def check(self) -> str:
         """Ask for one of everything; what a mapping may use and this login may not read is named."""
@@ -124,13 +114,7 @@ class PipedriveConnector:
             ).events()
 
     def _api(self) -> Api:
-        base_url = self._options.base_url
-        if base_url is None and isinstance(self._login, OAuth):
-            self._login.headers()  # the first token tells the account's own host
-            base_url = str(self._login.granted.get("api_domain") or HOST)
-            if urlsplit(base_url).scheme != urlsplit(self._options.token_url).scheme:
-                raise SourceError("Pipedrive: the login names no host of the account (api_domain)")
-        return Api(base_url or HOST, PIPEDRIVE, self._login, self._clock)
+        return Api(self._options.host(self._login), PIPEDRIVE, self._login, self._clock)
 
 
 def _lacking(api: Api) -> Iterator[str]:

@@ -23,11 +23,17 @@ RENAMED = frozenset({"email", "phone", "label", "im"})  # metadata of v1 for wha
 
 @dataclass(frozen=True, slots=True)
 class PersonField:
-    """One field of persons. options: id -> label, where it has a choice of values."""
+    """One field of persons. options: id -> label, where it has a choice of values. kind: Pipedrive's word ("varchar", "enum")."""
 
     key: str
     name: str
     options: Mapping[str, str]
+    kind: str = ""
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether somebody has made it in this account."""
+        return len(self.key) == KEY_CHARS
 
     def shown(self, value: Any) -> Any:
         """A value as people see it: labels for ids."""
@@ -51,7 +57,7 @@ def person_fields(api: Api) -> dict[str, PersonField]:
             options = {str(one["id"]): str(one["label"]) for one in row.get("options") or ()}
             name = str(row.get("field_name") or row.get("name") or "")
             if key not in RENAMED:
-                found[key] = PersonField(key, name, options)
+                found[key] = PersonField(key, name, options, str(row.get("field_type") or ""))
             elif key == "label":
                 found[LABELS] = PersonField(LABELS, name, options)
     return found

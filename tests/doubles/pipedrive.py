@@ -17,6 +17,7 @@ ADDED = ("marketing_status", "doi_status")
 TOKEN = "0123456789abcdef0123456789abcdef01234567"  # made up
 TITLE = "4de00000000000000000000000000000000090a6"
 LEVEL = "c0de000000000000000000000000000000000001"
+SINCE = "5ace000000000000000000000000000000000002"
 
 
 class Pipedrive(Double):
@@ -46,6 +47,8 @@ class Pipedrive(Double):
         self.campaigns = True
         self.labels = {1: "Hot", 2: "Cold"}
         self.api_domain = ""
+        self.settled: set[int] = set()  # whose status in campaigns was changed once
+        self.refuses: dict[int, str] = {}
         self.budget = 30_000
         self.merged: list[tuple[int, int]] = []
         self.starts: deque[float] = deque(maxlen=BURST_COUNT)
@@ -104,7 +107,31 @@ class Pipedrive(Double):
                 if pattern in self.denied:
                     return problem(403, "Scope and URL mismatch")
                 return handle(asked)
+        if asked.method == "PATCH" and (
+            found := re.fullmatch(r"/api/v2/persons/(\d+)", asked.path)
+        ):
+            return self._changed(int(found[1]), asked.json)
         return problem(404, "Unknown method")
+
+    def _changed(self, key: int, values: dict[str, Any]) -> Told:
+        """A status is changed once, and in silence not at all."""
+        if "PATCH" in self.denied:
+            return problem(403, "Scope and URL mismatch")
+        if key in self.refuses:
+            return problem(400, self.refuses[key])
+        row = self.persons.get(key)
+        if row is None or row["is_deleted"]:
+            return problem(404, "Person not found")
+        custom = values.get("custom_fields", {})
+        if custom.keys() - {TITLE, LEVEL} or custom.get(LEVEL, 10) not in {10, 11}:
+            return problem(400, "custom_fields: unknown field, or choice")
+        status = values.get("marketing_status")
+        if status and self.campaigns and row["emails"] and key not in self.settled:
+            if row["marketing_status"] != status:
+                self.settled.add(key)
+            row["marketing_status"] = status
+        self.put(key, custom_fields={**row["custom_fields"], **custom})
+        return good(self._shown(row, {}))
 
     def _over_budget(self, asked: Asked) -> Told | None:
         """20 requests in 2 s on the smallest plan; 10 tokens a listing, 20 of v1 [S7][S9]."""
@@ -231,8 +258,9 @@ class Pipedrive(Double):
                 },
                 {key: "marketing_status", name: "Marketing", "options": consent},
                 *synced,
-                {key: TITLE, name: "Job title"},
-                {key: LEVEL, name: "Level", "options": levels},
+                {key: TITLE, name: "Job title", "field_type": "varchar"},
+                {key: LEVEL, name: "Level", "field_type": "enum", "options": levels},
+                {key: SINCE, name: "Since", "field_type": "date"},
             ]
         )
 
