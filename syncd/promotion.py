@@ -11,7 +11,7 @@ import structlog
 
 from syncd.core.change import Change
 from syncd.core.guard import Limits, Tally, judge, shrunk
-from syncd.core.person import Person, work
+from syncd.core.person import Person, Work, work
 from syncd.core.step import added, change_of, count, digest_of, shrink_digest
 from syncd.reading import Feed
 from syncd.state import approvals, books, feedback, links, listed, runs, sealed, steps
@@ -44,6 +44,7 @@ class Step:
 class Ground:
     """What a step stands on. show: told of every change, held or not (for plans); None: nobody asks.
 
+    cost: told of what each change needs, for plans.
     seal: told of everything that would be sent to each person whom the step touches, also what waited before it.
     sealed: only what the plan in `scratch.sealed` has is promoted and sent.
     """
@@ -52,6 +53,7 @@ class Ground:
     rules: Mapping[int, SyncRule]
     limits: Limits
     show: Callable[[Change], None] | None = None
+    cost: Callable[[Person, Work], None] | None = None
     chosen: bool = False  # only some people of the read are meant: it is no whole read
     seal: Callable[[Change], None] | None = None
     sealed: bool = False
@@ -200,6 +202,8 @@ def _count(
         change = change_of(person, todo, sync=sync.name, names=names, kinds=kinds)
         if change is None:
             continue
+        if ground.cost is not None:
+            ground.cost(person, todo)
         digest = digest_of(change)
         # The source's opt-outs were applied before, and are held by nothing.
         book.add(change, digest, free=todo.leave_all)

@@ -366,15 +366,16 @@ class _Run:
         listing.refresh_opt_outs(self.session)
         results = []
         for part in self.parts:
-            forecast = Forecast(part.feed.name, show)
-            self._step(part, replace(self._ground(), show=forecast.note, seal=seal))
+            forecast = Forecast(part.feed.name, self.session, show)
+            ground = replace(self._ground(), show=forecast.note, cost=forecast.cost, seal=seal)
+            self._step(part, ground)
             if part.read is not None:
                 part.unusable = unusable.of_read(
                     self.state, part.row, part.read, limit=UNUSABLE_SHOWN_MAX
                 )
             results.append((part, forecast))
         for part, forecast in results:
-            for change in pending(self.session, part.row):
+            for change in pending(forecast, part.row):
                 forecast.note(change)
                 if seal is not None:
                     seal(change)

@@ -13,6 +13,8 @@ CREATE TABLE IF NOT EXISTS scratch.candidate(
   sync INTEGER NOT NULL, rowno INTEGER NOT NULL, was TEXT NOT NULL, PRIMARY KEY(sync, rowno)) WITHOUT ROWID
 """
 
+COUNTED = "CREATE TABLE IF NOT EXISTS scratch.counted(cid INTEGER NOT NULL, what TEXT NOT NULL, PRIMARY KEY(cid, what)) WITHOUT ROWID"
+
 # One line per real-world case, the first that holds decides.
 FATE = """
 SELECT CASE
@@ -64,6 +66,16 @@ class Backlog:
 
     quarantined: int
     deletes_waiting: int
+
+
+def prepare_counted(state: State) -> None:
+    """Make the table of who is counted under what in this run."""
+    state.db.execute(COUNTED)
+
+
+def count_once(state: State, cid: int, what: str) -> bool:
+    """Whether this contact is not yet counted under that name: several groups are one person who was grouped."""
+    return bool(state.write("INSERT OR IGNORE INTO scratch.counted VALUES(?,?)", cid, what))
 
 
 def prepare_books(state: State) -> None:

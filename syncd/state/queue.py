@@ -99,6 +99,12 @@ def read_in(state: State, cid: int) -> int | None:
     return run
 
 
+def made_run(state: State, cid: int) -> int | None:
+    """The run that has created the contact in FluenzR."""
+    run: int | None = state.value("SELECT made_run FROM contact WHERE cid=?", cid)
+    return run
+
+
 def is_touched(state: State, cid: int) -> bool:
     """Whether the contact must be merged again before anything is done."""
     return bool(state.value("SELECT touch FROM contact WHERE cid=?", cid))

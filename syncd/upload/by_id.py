@@ -70,9 +70,7 @@ def _record(
 ) -> None:
     contacts.confirm(session.state, person.cid, sent, run=session.run)
     log_change(session.state, session.run, person.cid, person.email, session.now_s(), kind, detail)
-    sync = session.sync_of(person.cid)
-    for name in names:
-        session.books.add(sync, name)
+    session.count(person, *names)
 
 
 def move(session: Session, person: Person) -> Job:

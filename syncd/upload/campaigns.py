@@ -279,8 +279,7 @@ def _entered(session: Session, person: Person, gid: int, *, added: bool) -> None
         detail["skipped"] = [name]
     now_s = session.now_s()
     log_change(session.state, session.run, person.cid, person.email, now_s, "group", detail)
-    for counted in ("grouped", "enrolled") if added else ():
-        session.books.add(session.sync_of(person.cid), counted)
+    session.count(person, *(("grouped", "enrolled") if added else ()))
 
 
 # --- leaving ------------------------------------------------------------------------------------------------------

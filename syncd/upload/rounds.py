@@ -4,7 +4,7 @@ A round begins with the records whose address has changed: their contacts are re
 reading what is in doubt.
 """
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from syncd.core.person import Person, Work, enrolments, work
@@ -247,9 +247,16 @@ def _join(session: Session) -> None:
     ]
     session.pool.drive(iter([read_created(session, cids)]))
     session.pool.drive(verify_job(session, cid) for cid in cids if not _fresh(session, cid))
-    if session.group_endpoint:
-        session.pool.drive(_joins(session))
-    session.pool.drive(_enters(session))
+    _until_none_is_left(session, _joins)
+    _until_none_is_left(session, _enters)
+
+
+def _until_none_is_left(session: Session, step: Callable[[Session], Iterator[Job]]) -> None:
+    """Again and again: of each person a step takes one group at a time."""
+    before = -1
+    while session.sent != before:
+        before = session.sent
+        session.pool.drive(step(session))
 
 
 def _fresh(session: Session, cid: int) -> bool:
@@ -258,12 +265,14 @@ def _fresh(session: Session, cid: int) -> bool:
 
 def _joins(session: Session) -> Iterator[Job]:
     batches: Batches[int, Person] = Batches()
+    if not session.group_endpoint:  # refused meanwhile: one by one, by the contact
+        return
     for person, todo in _due(session, queue.IDENTIFIED):
         only_joins = todo.join and not (todo.leave or todo.leave_all or todo.delete)
         ready = not session.mails(todo.join) or _fresh(session, person.cid)
         if not only_joins or not ready or queue.contested(session.state, person):
             continue
-        # One group a round and contact: the others follow when this one is confirmed.
+        # One group at a time and contact: the others follow when this one is confirmed.
         for gid, people in batches.add(todo.join[0], person):
             yield by_id.join_many(session, gid, people)
     for gid, people in batches.rest():

@@ -98,6 +98,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.pool.still_waiting = self._note_still_waiting
+        books.prepare_counted(self.state)
 
     def _note_still_waiting(self, since_s: float) -> None:
         """A request handed over then may be sent at any moment: should we die, it was sent now, and not when it was marked."""
@@ -163,6 +164,19 @@ class Session:
         """The sync that a contact is counted under."""
         return queue.sync_of(self.state, cid)
 
+    def count(self, person: Person, *names: str) -> None:
+        """Count a person under these names, once in this run, however many groups it was (inside a transaction).
+
+        person: as before the change; whoever a bulk request has made in this run was counted with the groups of then.
+        """
+        made = queue.made_run(self.state, person.cid) == self.run
+        groups = tuple(person.sent.groups) if made else ()
+        counted = {"grouped": bool(groups), "enrolled": bool(self.mails(groups))}
+        sync = self.sync_of(person.cid)
+        for name in names:
+            if not counted.get(name) and books.count_once(self.state, person.cid, name):
+                self.books.add(sync, name)
+
     def shown(self, contact: Contact) -> Shown:
         """A contact of the API in the words of the core."""
         groups = None if contact.group_ids is None else self.groups.gids_of(contact.group_ids)
@@ -211,7 +225,8 @@ class Session:
         contacts.note_written(self.state, cid, run=self.run, created="created" in done)
         self._tell(settled, done)
         for name in done:
-            self.books.add(sync, name)
+            if books.count_once(self.state, cid, name):
+                self.books.add(sync, name)
 
     def _tell(self, settled: Settled, done: tuple[str, ...]) -> None:
         """The history of a change whose answer was lost (creates are told by the contact itself)."""
