@@ -389,8 +389,10 @@ class _Check:
             self._mistake(str(error), *place, "writer")
             return None
         shared = source.options if writer == source.connector else {}
-        options = {key: value for key, value in shared.items() if key in model.model_fields}
-        options |= {k: v for k, v in table.items() if k not in WriteBackTable.model_fields}
+        given = {k: v for k, v in table.items() if k not in WriteBackTable.model_fields}
+        own = model.TOGETHER if model.TOGETHER & given.keys() else frozenset()
+        options = {k: v for k, v in shared.items() if k in model.model_fields and k not in own}
+        options |= given
         try:
             return model.model_validate(options, context={"folder": self._folder})
         except ValidationError as error:

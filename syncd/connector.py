@@ -145,9 +145,13 @@ class Context:
 
 
 class Options(BaseModel):
-    """The base of each connector's options: an unknown key is an error, and values are never changed afterwards."""
+    """The base of each connector's options: an unknown key is an error, and values are never changed afterwards.
+
+    TOGETHER: options that are given as one, such as a login: who gives one of them elsewhere takes over none of the others.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    TOGETHER: ClassVar[frozenset[str]] = frozenset()
 
 
 class Connector(Protocol):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from doubles import hubspot
 from house import House, house_fixture
 from test_crm_to_fluenzr import (
     Crm,
@@ -67,3 +68,28 @@ def test_what_is_told_is_what_has_a_field(told: House, crm: Any) -> None:
         writes_back(told, heard=["bounced"])
     with pytest.raises(ConfigError, match=r"sync\.people\.write_back\.replied"):
         writes_back(told, replied={"fields": "any"})
+
+
+@pytest.mark.parametrize("crm", [OfHubSpot], indirect=True)
+def test_a_login_of_its_own_is_another_one_as_a_whole(told: House, crm: Any) -> None:
+    """The source has a token: an app of its own for writing is no second login."""
+    app = {"client_id": "id", "client_secret": "env:A", "refresh_token": "env:B"}
+    writes_back(told, **app)
+    options: Any = told.settings.write_backs["people"].validated
+    assert (options.token, options.client_id, options.base_url) == (None, "id", crm.double.url)
+
+
+@pytest.mark.parametrize("crm", [OfHubSpot], indirect=True)
+def test_a_right_that_nothing_asked_for_needs_is_not_looked_for(told: House, crm: Any) -> None:
+    crm.double.types["dead"] = "bool"
+    crm.double.scopes.remove(hubspot.WRITE_OPT_OUTS)
+    writes_back(told, heard=["bounced"], bounced="dead")
+    told.account.opt_out("bob@example.com")
+    told.account.opt_out("cat@example.com", status="bounced")
+    result = told.sync()
+    assert (result.status, result.written_back) == (Status.OK, 1)
+    assert crm.double.contacts[3]["dead"] == "true"
+    assert crm.double.out == set()
+    found = list(check.findings(lambda: told.settings, offline=False, clock=told.clock))
+    (ours,) = [one for one in found if one.what == "sync.people.write_back"]
+    assert ours.text == "HubSpot can be written to, bounced in dead"

@@ -4,7 +4,7 @@ Logins: a connected app with a refresh token, or with client credentials (on the
 login: its signature would need one more dependency; and none with user name and password.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -23,6 +23,8 @@ class Org(Options):
     login_url: the org's own domain, or Salesforce's shared hosts (test.salesforce.com for a sandbox). base_url: where the org is asked,
     instead of where the login says; without login_url, the login too. objects: whose people they are.
     """
+
+    TOGETHER: ClassVar = frozenset({"client_id", "client_secret", "refresh_token"})
 
     client_id: Annotated[str, Field(min_length=1)]
     client_secret: Secret | None = None

@@ -1,7 +1,7 @@
 """The options that connectors of web APIs share: addresses, and the usual two ways to log in."""
 
 from collections.abc import Callable
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, model_validator
@@ -31,6 +31,8 @@ class TokenOrApp(Options):
     """Options with one of two logins: token, as the vendor gives it to its users; or client_id, client_secret and refresh_token of an
     OAuth app.
     """
+
+    TOGETHER: ClassVar = frozenset({"token", "client_id", "client_secret", "refresh_token"})
 
     token: Secret | None = None
     client_id: str | None = None
