@@ -4,6 +4,7 @@ Everything can be done twice, and after a crash again: a campaign is looked up b
 have been made is waited for. Who would be mailed is counted before anything is sent.
 """
 
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -214,7 +215,9 @@ def step(settings: Settings, name: str, step: str, *, allow: int | None, api: Fl
         other = {before: name for name, (before, _) in STEPS.items()}.get(campaign.status)
         raise UsageError(
             f"The campaign {campaign.name!r} is {campaign.status}: it cannot be {PAST[step]}",
-            hint=f"`syncd campaigns {other} ...`" if other else "See `syncd campaigns list`",
+            hint=f"syncd campaigns {other} {shlex.quote(name)}"
+            if other
+            else "See `syncd campaigns list`",
         )
     people: int | None = None
     if wanted == "active":

@@ -211,8 +211,16 @@ class Sitting:
             for contact in page:
                 listing.note_listed(self.session, contact)
                 email = contact.email.strip().lower()
-                chosen.choose(self.state, email, why_not_enrolled(self._person(contact), gid))
+                chosen.choose(self.state, email, self._why_not(contact, gid))
         self.session.watch.advance(len(page))
+
+    def _why_not(self, contact: Contact, gid: int) -> str:
+        person = self._person(contact)
+        if queue.contested(self.state, person):
+            return (
+                "a record of a source has just got this address"  # perhaps it is one who opted out
+            )
+        return why_not_enrolled(person, gid)
 
     def _person(self, contact: Contact) -> Person:
         """As FluenzR shows the contact now, with all that is known of it here."""
@@ -279,7 +287,8 @@ class Sitting:
         person = None if cid is None else contacts.person(state, cid)
         if person is None or person.rid != seen.shown.rid or person.state != "ok":
             return None
-        return person if person.may_join(gid, GroupKind.CAMPAIGN) else None
+        may = person.may_join(gid, GroupKind.CAMPAIGN)
+        return person if may and not queue.contested(state, person) else None
 
     def _refuse(self, people: list[Person]) -> Callable[[int, str], None]:
         emails = {person.cid: person.email for person in people}

@@ -260,6 +260,79 @@ def test_members_come_by_group_or_filter_and_go(opened):
     assert [member["id"] for member in ask("GET", path).json()["data"]] == [bob.id]
 
 
+@pytest.mark.parametrize(
+    ("reading", "shown"),
+    [
+        ("contact", {"id": "con_00000002", "email": "ann@example.com", "status": "active"}),
+        ("contact_id", {"id": "mem_con_00000002", "contactId": "con_00000002"}),
+        (
+            "nested",
+            {
+                "contact": {"id": "con_00000002", "email": "ann@example.com", "status": "active"},
+                "status": "active",
+            },
+        ),
+        ("id", "con_00000002"),
+    ],
+)
+def test_members_are_shown_in_four_ways(opened, reading, shown):
+    sandbox, ask = opened(members=reading)
+    campaign = sandbox.account.add_campaign("Spring")
+    sandbox.account.add_contact("ann@example.com")
+    sandbox.account.enrol_by_hand("ann@example.com", "Spring")
+    assert ask("GET", f"/campaigns/{campaign.id}/contacts").json()["data"] == [shown]
+    assert sandbox.account.enrolled("Spring") == {"ann@example.com"}
+
+
+@pytest.mark.parametrize("names", ["contact_id", "email", "message"])
+@pytest.mark.parametrize("skips", ["skipped", "errors"])
+def test_who_cannot_be_enrolled_is_skipped_or_named(opened, skips, names):
+    sandbox, ask = opened(enrol_skips=skips, enrol_errors=names)
+    campaign = sandbox.account.add_campaign("Spring")
+    ann = sandbox.account.add_contact("ann@example.com", status="bounced")
+    path = f"/campaigns/{campaign.id}/contacts"
+    answer = ask("POST", path, {"contactIds": [ann.id]}).json()["data"]
+    assert (answer["added"], answer["skipped"]) == (0, int(skips == "skipped"))
+    named = {"contact_id": {"contactId": ann.id}, "email": {"email": ann.email}, "message": {}}
+    refused = [{**named[names], "message": "Cannot be enrolled"}]
+    assert answer["errors"] == (refused if skips == "errors" else [])
+    assert ask("POST", path, {"contactIds": ["x"] * 1001}).status_code == 400
+
+
+def test_an_ended_campaign_takes_nobody(opened):
+    sandbox, ask = opened()
+    campaign = sandbox.account.add_campaign("Spring", status="completed")
+    ann = sandbox.account.add_contact("ann@example.com")
+    answer = ask("POST", f"/campaigns/{campaign.id}/contacts", {"contactIds": [ann.id]})
+    assert (answer.status_code, sandbox.account.mailed()) == (400, [])
+
+
+@pytest.mark.parametrize(
+    ("reading", "shown"),
+    [("status", {"id": "cmp_00000001", "status": "active"}), ("nothing", None)],
+)
+def test_a_step_may_answer_little(opened, reading, shown):
+    sandbox, ask = opened(campaign_answer=reading)
+    campaign = sandbox.account.add_campaign("Spring", status="draft")
+    assert ask("POST", f"/campaigns/{campaign.id}/start").json()["data"] == shown
+
+
+@pytest.mark.parametrize(("reading", "status"), [("any", 201), ("unique", 409)])
+def test_two_campaigns_may_or_may_not_share_a_name(opened, reading, status):
+    _, ask = opened(campaign_names=reading)
+    body = {"name": "Spring", "emailAccountId": "acc_1"}
+    assert ask("POST", "/campaigns", body).status_code == 201
+    assert ask("POST", "/campaigns", body).status_code == status
+
+
+def test_the_page_shows_campaigns(opened):
+    sandbox, _ = opened()
+    sandbox.account.add_campaign("Spring <b>")
+    page = httpx.get(sandbox.page_url, trust_env=False).text
+    assert "Spring &lt;b&gt;" in page
+    assert "active</span>, adding mails" in page
+
+
 def test_statistics_follow_what_happens(opened):
     sandbox, ask = opened()
     sandbox.account.add_group("A", dynamic=True)

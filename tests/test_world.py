@@ -13,7 +13,7 @@ from syncd import run
 from syncd.sandbox import Sandbox
 from syncd.state import erase, ledger, links, marker, rebuild, release
 from syncd.state.store import State
-from syncd.upload import rounds
+from syncd.upload import campaigns, rounds
 from syncd.upload.session import Session
 
 RUNS = 6
@@ -114,18 +114,24 @@ def end_what_was_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links, "lay_over", lambda want, exemptions: (want, list(exemptions)))
 
 
+def believe_no_campaign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever was enrolled without an answer seems not to be in the campaign."""
+    monkeypatch.setattr(campaigns, "_among", lambda *_: frozenset())
+
+
 @pytest.mark.parametrize(
     ("broken", "first"),  # the first seed: where it was caught once, so that it is caught soon
     [
-        pytest.param(forget_the_ledger, 5049, id="no ledger"),
+        pytest.param(forget_the_ledger, 5050, id="no ledger"),
         pytest.param(trust_every_request, 5094, id="nothing is read back"),
         pytest.param(hand_on_no_history, 5008, id="no history travels"),
-        pytest.param(does_nothing(marker, "is_behind", result=False), 5008, id="a backup passes"),
+        pytest.param(does_nothing(marker, "is_behind", result=False), 5023, id="a backup passes"),
         pytest.param(does_nothing(rebuild, "_bar"), 5008, id="nobody is barred by a rebuild"),
-        pytest.param(does_nothing(erase, "take_over"), 5016, id="no file of the forgotten"),
-        pytest.param(does_nothing(erase, "_purge_history"), 5002, id="traces of the forgotten"),
-        pytest.param(does_nothing(release, "_latch", result=("", ())), 5077, id="release ends all"),
+        pytest.param(does_nothing(erase, "take_over"), 5068, id="no file of the forgotten"),
+        pytest.param(does_nothing(erase, "_purge_history"), 5007, id="traces of the forgotten"),
+        pytest.param(does_nothing(release, "_latch", result=("", ())), 5105, id="release ends all"),
         pytest.param(end_what_was_put_back, 5030, id="nothing stays undone"),
+        pytest.param(believe_no_campaign, 5002, id="lost enrolments are sent again"),
     ],
 )
 def test_a_broken_engine_is_caught(

@@ -102,7 +102,7 @@ def _facts(campaign: "Campaign") -> list[str]:
     if campaign.email_account_id:
         lines.append(f"sent by the e-mail account {clean(campaign.email_account_id)}")
     settings = campaign.settings
-    parts = [f"{name} {clean(str(settings[name]))}" for name in SETTINGS if name in settings]
+    parts = [f"{name} {_listed(settings[name])}" for name in SETTINGS if name in settings]
     if parts:
         lines.append(", ".join(parts))
     steps = campaign.workflow.get("nodes")
@@ -111,6 +111,10 @@ def _facts(campaign: "Campaign") -> list[str]:
     if campaign.started_ms is not None:
         lines.append(f"started {_time(campaign.started_ms)}")
     return lines
+
+
+def _listed(value: object) -> str:
+    return clean(" ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def enrolled(found: "Enrolment", *, again: str, dry_run: bool, json: bool) -> None:

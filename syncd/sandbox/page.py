@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from syncd.sandbox import contacts
+from syncd.sandbox import campaigns, contacts
 from syncd.sandbox.app import Seen
 from syncd.sandbox.exchange import Answer, html
 from syncd.sandbox.people import Account
@@ -35,6 +35,7 @@ def _facts(account: Account, requests: list[Seen], search: str) -> dict[str, Any
         "found_count": len(found),
         "contacts": [contacts.view(account, one) for one in found[:CONTACTS_SHOWN_MAX]],
         "groups": list(account.groups.values()),
+        "campaigns": [campaigns.view(one) for one in account.campaigns.values()],
         "mail_count": len(account.outbox),
         "mails": list(islice(reversed(account.outbox), MAILS_SHOWN_MAX)),
         "requests": requests[: -REQUESTS_SHOWN_MAX - 1 : -1],

@@ -64,7 +64,7 @@ def meet_campaigns(session: Session, names: Sequence[str], *, sync: str) -> None
         raise ConfigError(
             f"FluenzR has no campaign {', '.join(map(repr, missing))}",
             place=f"sync.{sync}.campaigns",
-            hint=suggestion(missing[0], known),
+            hint=suggestion(missing[0], known) or "Create it: syncd campaigns create FILE",
         )
     for gid in groups.unread_campaigns(gids.values()):
         note_members(session, gid)

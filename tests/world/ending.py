@@ -60,14 +60,14 @@ def _emptied(world: "World", contact: Contact) -> bool:
 
 
 def check_quiet(world: "World", asked: Counter[tuple[str, str]]) -> None:
-    """A quiet run asks for the groups and for those who opted out; after a full last page, whether there is one more."""
+    """A quiet run asks for groups, campaigns and those who opted out; after a full last page, whether there is one more."""
     pages, full = 0, 0
     for status in OPTED_OUT:
         people = sum(contact.status == status for contact in world.account.contacts.values())
         pages += max(1, -(-people // listing.PAGE_ROWS))
         full += people > 0 and people % listing.PAGE_ROWS == 0
     listings = asked["GET", "/contacts"]
-    expected = {("GET", "/groups"): 1, ("GET", "/contacts"): listings}
+    expected = {("GET", "/groups"): 1, ("GET", "/campaigns"): 1, ("GET", "/contacts"): listings}
     if asked != expected or not pages <= listings <= pages + full:
         raise Violation(f"I2 a quiet run asks too much: {dict(asked)}")
 
@@ -149,6 +149,7 @@ class Ending:
         groups = self._world.account.groups_of(email)
         if contact.status not in OPTED_OUT:
             self._check_groups(email, want.groups - groups, self._held_against(row))
+            self._check_campaigns(contact, want.campaigns, self._held_against(row))
         if alone and not humans and ours and groups - want.groups:
             raise Violation(f"I1 {email} is still in {groups - want.groups}")
 
@@ -164,6 +165,15 @@ class Ending:
             if group in world.dynamic and (never & {group, "*", "x"} or replied):
                 continue
             raise Violation(f"I1 {email} is not in {group} (never: {never})")
+
+    def _check_campaigns(self, contact: Contact, wanted: set[str], never: set[str]) -> None:
+        """Whoever is wanted in a campaign has been in it, or must never be."""
+        for name in wanted:
+            self._world.judged["campaigns"] += 1
+            inside = contact.id in self._world.account.campaign(name).members
+            barred = never & {name, "!", "?", "*", "x", "~"} or contact.status == "replied"
+            if not inside and not barred:
+                raise Violation(f"I1 {contact.email} is not in {name} (never: {never})")
 
     def _check_made(self, contact: Contact) -> None:
         email, truth, humans = contact.email.lower(), self._truth, self._world.humans
@@ -235,7 +245,9 @@ def _same(have: Any, want: Any) -> bool:
 
 def _with_exceptions(want: Wanted, put_back: list[PutBack]) -> Wanted:
     """What is wanted with these laid over it, as long as the sources want what was undone."""
-    found = Wanted(dict(want.fields), set(want.groups), set(want.tags), want.records)
+    found = dataclasses.replace(
+        want, fields=dict(want.fields), groups=set(want.groups), tags=set(want.tags)
+    )
     for one in put_back:
         if one.part in "fc" and _same(want.fields.get(one.name), one.undone):
             found.fields[one.name] = one.instead

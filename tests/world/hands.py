@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from syncd.sandbox.store import Contact
 from world.judge import TICK_S
 from world.sources import Key, address
-from world.truth import OPTED_OUT
+from world.truth import CAMPAIGNS, OPTED_OUT
 
 if TYPE_CHECKING:
     from world.model import World
@@ -109,7 +109,9 @@ class Hands:
         world.judge.resync(by_hand=True)
         world.time.tick(TICK_S)
 
-    def _touch(self, contact: Contact, chance: float, rng: random.Random, *, light: bool) -> None:
+    def _touch(  # noqa: C901 - one case a change
+        self, contact: Contact, chance: float, rng: random.Random, *, light: bool
+    ) -> None:
         world, truth, email = self._world, self._world.truth, contact.email.lower()
         if chance < 0.5:
             world.account.remove(email)
@@ -127,6 +129,8 @@ class Hands:
             world.account.edit(email, firstName="human")
             truth.edited.add(contact.id)
             world.say(f"  hand: edited {email}")
+        elif chance < 0.73:
+            self._enrol(contact, rng)
         elif chance < 0.8:
             group = rng.choice(["stat", "dyn", "dynhot", "hot"])
             truth.touched.add(email)
@@ -143,6 +147,15 @@ class Hands:
             world.account.add_group(group, dynamic=group in DYNAMIC)
             truth.standing.clear()  # nobody is in it any more
             world.say(f"  hand: made the group {group} anew")
+
+    def _enrol(self, contact: Contact, rng: random.Random) -> None:
+        world, email = self._world, contact.email.lower()
+        campaign = world.account.campaign(rng.choice(CAMPAIGNS))
+        if rng.random() < 0.7:
+            world.account.enrol_by_hand(email, campaign.name)
+        else:
+            campaign.members.pop(contact.id, None)
+        world.say(f"  hand: {email} in or out of {campaign.name}")
 
     def _note(self, contact: Contact) -> None:
         world, email = self._world, contact.email.lower()

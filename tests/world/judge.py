@@ -15,7 +15,7 @@ from syncd.sandbox.limits import Limit
 from syncd.sandbox.people import Account
 from syncd.sandbox.store import Contact
 from world.sources import Who
-from world.truth import OPTED_OUT, Known, Violation
+from world.truth import CAMPAIGNS, OPTED_OUT, Known, Violation
 
 if TYPE_CHECKING:
     from world.model import World
@@ -73,7 +73,7 @@ class Tap(App):
 class Judge:
     """Looks at the account and compares it with the truth.
 
-    duty: what the process that runs is for (sync, forget, undo, reconcile): each may do less than a run.
+    duty: what the process that runs is for (sync, enrol, forget, undo, reconcile): each may do less than a run.
     """
 
     def __init__(self, world: "World") -> None:
@@ -122,6 +122,8 @@ class Judge:
         asked = f"{request.method} {request.path} {request.body.decode()[:200]}"
         if self.duty == "reconcile":
             raise Violation(f"I10 a reconciliation sends {asked}")
+        if self.duty == "enrol" and not request.path.startswith("/campaigns/"):
+            raise Violation(f"I10 an enrolment sends {asked}")
         if self.duty == "forget" and request.method != "DELETE":
             raise Violation(f"I10 a forgetting sends {asked}")
         if self.duty != "undo" or not request.path.startswith("/contacts"):
@@ -141,7 +143,7 @@ class Judge:
                 if contact.id not in truth.known:
                     self._judge_create(contact, late=late)
             for mail in world.account.outbox[truth.mails_seen :]:
-                self._judge_enrolment(mail.email.lower(), mail.group, late=late)
+                self._judge_enrolment(mail.email.lower(), mail.group or mail.campaign, late=late)
             gone = [i for i in truth.known if i not in world.account.contacts]
             for contact_id in gone:
                 self._judge_delete(contact_id, truth.known[contact_id])
@@ -186,7 +188,8 @@ class Judge:
         world, truth = self._world, self._world.truth
         world.say(f"    mailed {email} {group}{' (late)' if late else ''}")
         world.judged["mails"] += 1
-        if self.duty != "sync" and not late:
+        world.judged["campaign mails"] += group in CAMPAIGNS
+        if self.duty not in ("sync", "enrol") and not late:
             raise Violation(f"I10 {email} enrolled in {group} by {self.duty}")
         for who in self._everybody(email):
             if (who, group) in truth.enrolled:
@@ -236,6 +239,8 @@ class Judge:
         body = request.body.decode()[:600]
         world.say(f"  {request.method} {request.path} {request.query or ''} {body} -> {fate}")
         if request.method != "GET" or answer.dropped or answer.cut or answer.status != 200:
+            return
+        if request.path.startswith("/campaigns"):
             return
         try:
             data: Any = orjson.loads(answer.body)["data"]

@@ -16,7 +16,7 @@ from world.judge import Judge, Tap
 from world.peek import Peek
 from world.process import Disk, Engine
 from world.sources import Sources, draw_flows
-from world.truth import Truth
+from world.truth import CAMPAIGNS, Truth
 from world.weather import Weather
 
 KEY = "flz_sk_" + "w" * 32
@@ -53,6 +53,8 @@ class World:
         self.tap = host.app = Tap(self, self.account, self.weather.faults)
         for name in ("stat", "dyn", "dynhot", "hot", "human"):
             self.account.add_group(name, dynamic=name in DYNAMIC)
+        for name in CAMPAIGNS:
+            self.account.add_campaign(name)
         self.account.custom_field_names = {"score", "note"}
         self.account.refuse(REFUSED)
         self.dynamic = (
@@ -117,4 +119,7 @@ def _reading(rng: random.Random) -> Quirks:
     if "POST /contacts/:id/groups" in quirks.absent:
         # The other way into a group is then the only one, so it must be the one that is asked for.
         quirks = dataclasses.replace(quirks, group_contacts_key="contactIds")
+    if rng.random() < 0.3:  # nobody can tell who is in a campaign
+        absent = quirks.absent | {"GET /campaigns/:id/contacts"}
+        quirks = dataclasses.replace(quirks, absent=absent)
     return quirks

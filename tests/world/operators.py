@@ -9,12 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from syncd import enrolment as enrolling
 from syncd import forget as forgetting
 from syncd import reconcile as reconciling
 from syncd import run
 from syncd import undo as undoing
 from syncd.check import client
 from syncd.core.undo import NotUndone, Reason
+from syncd.enrolment import Choice, Enrolment
 from syncd.errors import FluenzrError, SourceError, StateLost, StateRestored, UsageError
 from syncd.reconcile import Reconciled
 from syncd.state import approvals, store
@@ -26,14 +28,14 @@ from world.clock import RunClock
 from world.peek import Peek, PutBack
 from world.process import Command, Refusal
 from world.sources import Wanted, Who, address
-from world.truth import OPTED_OUT, Standing, Violation
+from world.truth import CAMPAIGNS, OPTED_OUT, Standing, Violation
 
 if TYPE_CHECKING:
     from world.model import World
 
 STEP_KINDS = (
     "approve", "forget", "release", "undo", "undo of an undoing", "repair", "rebuild: lost",
-    "rebuild: restored", "clock forward", "clock back",
+    "rebuild: restored", "clock forward", "clock back", "enrol",
 )  # fmt: skip
 RUNS_BACK = 6  # so far back a run is undone
 # Reasons for which nothing at all of a contact is put back.
@@ -67,6 +69,7 @@ class Operators:
             (lambda: self.release(rng), 3.0),
             (lambda: self.undo(rng, share), 4.0),
             (lambda: self.repair(rng, share), 2.0),
+            (lambda: self.enrol(rng, share), 3.0),
         ]
         if world.guarded:
             steps.append((self.approve, 3.0))
@@ -186,6 +189,31 @@ class Operators:
         missing = meant - world.state.forgotten(meant)
         if missing:
             raise Violation(f"I9 {email} was forgotten, but not {missing}")
+
+    # --- enrol ------------------------------------------------------------------------------------------------
+
+    def enrol(self, rng: random.Random, share: float) -> None:
+        """Somebody enrols a group in a campaign, who may also be enrolled by a sync."""
+        world = self._world
+        name, group = rng.choice(CAMPAIGNS), rng.choice(["stat", "human", "hot"])
+        if not world.state.query("SELECT 1 FROM run LIMIT 1"):
+            return
+        world.say(f"  enrol {group} in {name}")
+
+        def command(clock: RunClock) -> Enrolment:
+            with client(world.settings, clock) as api:
+                return enrolling.enrol(
+                    world.settings, name, Choice(groups=(group,)), allow=100, dry_run=False,
+                    api=api, clock=clock, watch=Nobody(), wait_s=0.0,
+                )  # fmt: skip
+
+        done = world.engine.carry_out(command, rng, share=share, duty="enrol")
+        if isinstance(done, Refusal):
+            if not (share and issubclass(done.kind, FluenzrError)):
+                raise Violation(f"I7 enrol is refused for no reason: {done.words}")
+        elif done is not None:
+            world.fired["enrol"] += 1
+            world.say(f"  enrolled: {done}")
 
     # --- undo -------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import certifi
 from syncd import registry, run
 from syncd.core.result import Status
 from syncd.sandbox import Sandbox
-from syncd.upload import bulk, listing, pool, recover
+from syncd.upload import bulk, campaigns, listing, pool, recover
 from syncd.watch import Nobody
 from world.clock import RunClock
 from world.ending import Ending, check_quiet, check_results, check_unmanaged
@@ -220,6 +220,7 @@ def small_limits(set_limit: Callable[[object, str, Any], object], *, threads: in
     """
     set_limit(registry, "load", functools.cache(registry.load))
     set_limit(bulk, "BULK_ROWS_MAX", 4)
+    set_limit(campaigns, "ROWS_MAX", 3)
     set_limit(recover, "MANY", 2)
     set_limit(listing, "PAGE_ROWS", 5)
     set_limit(recover, "PAGE_ROWS", 5)

@@ -27,6 +27,7 @@ class Flow:
     vip_group: str = ""
     opts_out: bool = False  # the source has a column that says who opted out
     hides: bool = False  # ... and a filter
+    campaign: str = ""  # that it enrols people with a score of 4 and more in, once for ever
 
     def table(self) -> str:
         """Its part of the configuration."""
@@ -37,6 +38,8 @@ class Flow:
         company = 'company = "co"\n' if self.company else ""
         out = 'opted_out = "out"\n' if self.opts_out else ""
         where = 'where = "not hidden"\n' if self.hides else ""
+        if self.campaign:
+            where += f'campaigns = [{{ name = "{self.campaign}", when = "score >= 4" }}]\n'
         return (
             f'[source.{self.name}]\nconnector = "jsonl"\npath = "{self.name}.jsonl"\nkey = "id"\n'
             f'[sync.{self.name}]\nsource = "{self.name}"\non_removal = "{self.policy}"\n{out}{where}'
@@ -62,6 +65,10 @@ class Flow:
         groups |= {self.vip_group} if self.vip_group and record["vip"] else set()
         return fields, groups, {self.tag, *(["vip"] if record["vip"] else [])}
 
+    def enrols(self, record: Record) -> set[str]:
+        """The campaigns that the record asks for."""
+        return {self.campaign} if self.campaign and record["score"] >= 4 else set()
+
 
 def draw_flows(rng: random.Random, *, outs: bool) -> list[Flow]:
     """Three syncs. outs: one says who opted out, one has a filter."""
@@ -70,8 +77,18 @@ def draw_flows(rng: random.Random, *, outs: bool) -> list[Flow]:
     )
     return [
         Flow("s1", policies[0], ("stat",), "t1", "dynhot", company=True, opts_out=outs),
-        Flow("s2", policies[1], ("dyn",), "t2", "hot", company=True, vip_group="made", hides=outs),
-        Flow("s3", policies[2], ("stat", "dyn"), "t3", "dynhot", company=False),
+        Flow(
+            "s2",
+            policies[1],
+            ("dyn",),
+            "t2",
+            "hot",
+            company=True,
+            vip_group="made",
+            hides=outs,
+            campaign="drip",
+        ),
+        Flow("s3", policies[2], ("stat", "dyn"), "t3", "dynhot", company=False, campaign="news"),
     ]
 
 
@@ -83,6 +100,7 @@ class Wanted:
     groups: set[str] = dataclasses.field(default_factory=set)
     tags: set[str] = dataclasses.field(default_factory=set)
     records: set[Key] = dataclasses.field(default_factory=set)
+    campaigns: set[str] = dataclasses.field(default_factory=set)
 
 
 def address(text: str) -> str | None:
@@ -151,6 +169,7 @@ class Sources:
                         want.fields[name] = value
                 want.groups |= groups
                 want.tags |= tags
+                want.campaigns |= flow.enrols(record)
                 want.records.add((flow.name, key))
         return found
 

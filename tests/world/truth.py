@@ -7,6 +7,7 @@ from world.peek import Peek
 from world.sources import Wanted, Who
 
 OPTED_OUT = ("unsubscribed", "bounced", "blocked")
+CAMPAIGNS = ("drip", "news")
 
 
 class Violation(Exception):
