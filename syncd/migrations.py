@@ -54,6 +54,13 @@ def m006_snapshots(db: Database) -> None:
     db.execute(M006)
 
 
+@migrations()
+def m007_judged(db: Database) -> None:
+    """Which enrolments the guards have let pass: no other one is sent."""
+    for statement in M007.split(";\n\n"):
+        db.execute(statement)
+
+
 M001 = """
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE sync(
@@ -226,4 +233,10 @@ CREATE TABLE snapshot(
   stats TEXT NOT NULL,          -- JSON: what it had come to, by the API's names
   PRIMARY KEY(day, campaign)
 ) STRICT, WITHOUT ROWID
+"""
+
+M007 = """
+CREATE TABLE judged(cid INTEGER NOT NULL, gid INTEGER NOT NULL, PRIMARY KEY(cid, gid)) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER judged_gone AFTER DELETE ON contact BEGIN DELETE FROM judged WHERE cid=OLD.cid; END
 """

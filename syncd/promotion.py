@@ -11,7 +11,7 @@ import structlog
 
 from syncd.core.change import Change
 from syncd.core.guard import Limits, Tally, judge, shrunk
-from syncd.core.person import Person, Work, work
+from syncd.core.person import Person, Work, enrolments, work
 from syncd.core.step import added, change_of, count, digest_of, shrink_digest
 from syncd.reading import Feed
 from syncd.state import approvals, books, feedback, links, listed, runs, sealed, steps
@@ -136,7 +136,7 @@ def _judge_whole(ground: Ground, sync: SyncRow, person: Person) -> None:
         return
     session = ground.session
     kinds, names = session.groups.kinds, session.groups.names
-    todo = work(person, kinds)
+    todo = work(person, kinds, unjudged=True)
     change = change_of(person, todo, sync=sync.name, names=names, kinds=kinds)
     if change is None:
         return
@@ -164,6 +164,9 @@ def _apply(
     """Promote, link, merge, adopt: what the run would build on (inside the transaction)."""
     session, state = ground.session, ground.session.state
     steps.prepare_touched(state)
+    if read.unchanged_source:
+        steps.touch_waiting(state, sync)
+        return Tally(live_before=links.live_count(state, sync)), 0
     books.note_gone(state, sync)
     promoted = links.promote(state, sync)
     if not ground.chosen and not read.passed_over:
@@ -176,6 +179,8 @@ def _apply(
         if not ground.chosen:  # a careful first try does not stand for everybody's first listing
             steps.mark_listed(state, sync)
         links.merge_touched(state, ground.rules, session.groups)
+    if not ground.chosen:
+        steps.touch_waiting(state, sync)
     if not feed.settings.create_groups:
         refuse_missing_groups(session, steps.touched_groups(state), sync=feed.name)
     tally = Tally(
@@ -208,6 +213,7 @@ def _count(
         # The source's opt-outs were applied before, and are held by nothing.
         book.add(change, digest, free=todo.leave_all)
         steps.note_changing(state, person.cid)
+        steps.let_pass(state, person.cid, enrolments(todo, kinds))
         if digest in approved:
             approvals.note_carried_out(state, person.cid, run=session.run)
             tally.gone_approved += int(todo.delete or todo.removal)

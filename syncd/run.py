@@ -279,10 +279,11 @@ class _Run:
                 listing.list_account(self.session)
                 self.account_listed = True
                 note_account_listed(self.session)
-            part.promoted = part.read.unchanged_source
+            part.promoted = part.read.unchanged_source and ground.chosen
             if not part.promoted:
-                names = [entry.name for entry in part.feed.settings.campaigns]
-                meet_campaigns(self.session, names, sync=part.feed.name)
+                if not part.read.unchanged_source:
+                    names = [entry.name for entry in part.feed.settings.campaigns]
+                    meet_campaigns(self.session, names, sync=part.feed.name)
                 step = promote_read(ground, part.row, part.feed, part.read)
                 part.same, part.struck = step.same, step.struck
                 part.held_fates = step.held_fates
@@ -349,6 +350,7 @@ class _Run:
             part.result.seconds = seconds
             Books(self.session, part).close()
         with self.state.tx():
+            steps.forget_judged(self.state)
             runs.end_run(
                 self.state,
                 self.session.run,

@@ -298,7 +298,7 @@ class _Undoing:
                     words = f"group {session.groups.names[int(one.name)]}: joining it would mail"
                     self._tell(NotUndone(person.email, Reason.WOULD_MAIL, words))
                 ended = [one for one in made if one not in barred]
-                todo = work(person, session.groups.kinds)
+                todo = work(person, session.groups.kinds, unjudged=True)
                 if ended and (todo.delete or todo.move_to or session.mails(todo.join)):
                     self._tell(NotUndone(person.email, Reason.WAITS, WHAT[Reason.WAITS]))
                 elif ended:

@@ -1,6 +1,5 @@
 """Groups: made, renamed, deleted by hand, named by the source."""
 
-import pytest
 from house import House, first_names, house_fixture, loaded, people, row  # noqa: F401 - a fixture
 
 from syncd.core.result import Status
@@ -61,37 +60,6 @@ def test_group_deleted_by_hand_is_made_again_and_mails_nobody(house: House) -> N
     assert house.members("Customers") == {ANN, BOB, CAT}
     assert len(house.account.groups) == 2
     assert sorted(house.mailed()) == [ANN, BOB]
-
-
-@pytest.mark.parametrize("made_anew", [True, False])
-def test_group_that_mailed_nobody_when_people_were_to_join_enrols_none_of_them(
-    house: House, made_anew: bool
-) -> None:
-    """No guard has counted them: neither those who were in it, nor those who were about to join."""
-    house.account.add_group("Customers")
-    house.configure(groups=["Customers"], guard={"max_enrolments": 0})
-    house.write(*people(3))
-    house.sync()
-    house.account.add_contact(ANN)
-    house.write(*people(3), row(8, ANN), row(9, BOB))
-    house.killed_at("upload")
-    if made_anew:
-        house.account.remove_group("Customers")
-        house.account.add_group("Customers", dynamic=True)
-    else:
-        house.account.group("Customers").dynamic = True
-    assert house.sync().status is Status.OK
-    assert len(house.everybody()) == 5
-    assert house.members("Customers") == (
-        set() if made_anew else {one["email"] for one in people(3)}
-    )
-    house.write(*people(3), row(8, ANN), row(9, BOB), row(10, CAT))
-    assert house.sync().status is Status.HELD  # who comes from now on is counted
-    assert house.mailed() == []
-    house.account.group("Customers").dynamic = False
-    house.write(*people(3), row(8, ANN), row(9, BOB))
-    house.sync()
-    assert house.members("Customers") == house.everybody()
 
 
 def test_letter_case_of_a_group_is_no_other_group(house: House) -> None:

@@ -4,8 +4,9 @@
 less what the never-ledger and the contact's status forbid (`docs/architecture.md`, "What is never done").
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
@@ -88,6 +89,9 @@ class Person:
     never: frozenset[str]
     tries: int = 0
     blocked: bool = False
+    judged: frozenset[int] = (
+        frozenset()
+    )  # the groups and campaigns in which the guards let it be enrolled
 
     @property
     def opted_out(self) -> bool:
@@ -169,10 +173,14 @@ class Work:
 NOTHING = Work()
 
 
-def work(person: Person, kinds: Mapping[int, GroupKind]) -> Work:
-    """What leads from `sent` to `want`. kinds: of every group that the state knows, by gid."""
+def work(person: Person, kinds: Mapping[int, GroupKind], *, unjudged: bool = False) -> Work:
+    """What leads from `sent` to `want`. kinds: of every group that the state knows, by gid.
+
+    unjudged: also enrolments that no guard has let pass yet; those are never sent.
+    """
+    open_to = partial(_open, person, kinds=kinds, unjudged=unjudged)
     if person.state == "new":
-        return _work_of_absent(person, kinds)
+        return _work_of_absent(person, open_to)
     if person.state != "ok":
         return NOTHING  # being erased: not ours to decide here
     want, sent = person.want, person.sent
@@ -183,16 +191,16 @@ def work(person: Person, kinds: Mapping[int, GroupKind]) -> Work:
         move_to=person.move_to,
         fields=differing(want.fields, sent.fields),
         custom_fields=differing(want.custom_fields, sent.custom_fields),
-        join=() if want.out else _open(person, want.groups - sent.groups, kinds),
-        enter=() if want.out else _open(person, want.campaigns - sent.campaigns, kinds),
+        join=() if want.out else open_to(want.groups - sent.groups),
+        enter=() if want.out else open_to(want.campaigns - sent.campaigns),
         leave=tuple(sorted(sent.groups - want.groups)),
         tag=tuple(sorted(want.tags - sent.tags)),
         untag=tuple(sorted(sent.tags - want.tags)),
     )
 
 
-def _work_of_absent(person: Person, kinds: Mapping[int, GroupKind]) -> Work:
-    """Not in FluenzR as far as we know."""
+def _work_of_absent(person: Person, open_to: Callable[[frozenset[int]], tuple[int, ...]]) -> Work:
+    """Not in FluenzR as far as we know. open_to: those of some groups or campaigns that the person may be added to."""
     want = person.want
     if want is None:
         return NOTHING
@@ -203,15 +211,21 @@ def _work_of_absent(person: Person, kinds: Mapping[int, GroupKind]) -> Work:
         return Work(forbidden="".join(sorted(barred)) or "blocked")
     return Work(
         create=True,
-        join=_open(person, want.groups, kinds),
-        enter=_open(person, want.campaigns, kinds),
+        join=open_to(want.groups),
+        enter=open_to(want.campaigns),
         tag=tuple(sorted(want.tags)),
     )
 
 
-def _open(person: Person, gids: frozenset[int], kinds: Mapping[int, GroupKind]) -> tuple[int, ...]:
-    """Those of these groups or campaigns that the person may be added to."""
-    return tuple(g for g in sorted(gids) if person.may_join(g, _kind(kinds, g)))
+def _open(
+    person: Person, gids: frozenset[int], *, kinds: Mapping[int, GroupKind], unjudged: bool
+) -> tuple[int, ...]:
+    def may(gid: int) -> bool:
+        kind = _kind(kinds, gid)
+        judged = unjudged or kind is GroupKind.STATIC or gid in person.judged
+        return judged and person.may_join(gid, kind)
+
+    return tuple(gid for gid in sorted(gids) if may(gid))
 
 
 def _work_of_left(person: Person) -> Work:

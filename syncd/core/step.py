@@ -9,15 +9,18 @@ import orjson
 from syncd.core.change import Change, ChangeKind, Edit
 from syncd.core.guard import Tally, count_into
 from syncd.core.model import GroupKind
-from syncd.core.person import EMPTY, Person, Work, enrolments, work
+from syncd.core.person import EMPTY, NOTHING, Person, Work, enrolments, work
 
 
 def added(person: Person, before: Person | None, kinds: Mapping[int, GroupKind]) -> Work:
-    """The work that this step adds. before: the same contact with what it wanted before; None: it was not wanted yet."""
-    now = work(person, kinds)
-    if before is None:
-        return now
-    then = work(before, kinds)
+    """The work that this step adds. before: the same contact with what it wanted before; None: it was not wanted yet.
+
+    Of enrolments all that no guard has judged yet, whenever they came to be: who was barred before may not be now, a group that
+    mailed nobody may have been made dynamic, and a record may have found its contact only when its step was over.
+    """
+    now = work(person, kinds, unjudged=True)
+    then = NOTHING if before is None else work(before, kinds, unjudged=True)
+    mails = {*enrolments(now, kinds)}
     return replace(
         now,
         create=now.create and not then.create,
@@ -29,8 +32,8 @@ def added(person: Person, before: Person | None, kinds: Mapping[int, GroupKind])
         custom_fields={
             k: v for k, v in now.custom_fields.items() if then.custom_fields.get(k) != v
         },
-        join=tuple(g for g in now.join if g not in then.join),
-        enter=tuple(g for g in now.enter if g not in then.enter),
+        join=tuple(g for g in now.join if g not in (person.judged if g in mails else then.join)),
+        enter=tuple(g for g in now.enter if g not in person.judged),
         leave=tuple(g for g in now.leave if g not in then.leave),
         tag=tuple(t for t in now.tag if t not in then.tag),
         untag=tuple(t for t in now.untag if t not in then.untag),

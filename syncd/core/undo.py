@@ -223,7 +223,7 @@ def hindrance(person: Person | None, deed: Deed, kinds: Mapping[int, GroupKind])
         return Reason.GONE
     if person.email != deed.email:
         return Reason.TOUCHED  # another address by hand, or by a later run: perhaps another person
-    todo = work(person, kinds)
+    todo = work(person, kinds, unjudged=True)
     # Undoing sends everything that is to be sent to a contact: it must not carry a mail, a deletion or a move along.
     if enrolments(todo, kinds) or todo.delete or todo.move_to or person.move_to:
         return Reason.WAITS

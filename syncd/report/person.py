@@ -222,7 +222,9 @@ def _why_not(person: Person, rules: Rules) -> str:
 def ledger_words(what: str) -> str:
     """One row of the ledger."""
     if what.startswith("g:"):
-        return f'was added to the dynamic group "{clean(what[2:])}" once, or was to be before it was dynamic: is never added there again'
+        return (
+            f'was added to the dynamic group "{clean(what[2:])}" once: is never added there again'
+        )
     if what.startswith("p:"):
         return f'is or was in the campaign "{clean(what[2:])}": is never enrolled there again'
     return NEVER.get(what, "is barred")

@@ -25,6 +25,7 @@ REFUSED_S = 3600  # the first back-off after a refusal in FluenzR's own words
 BACKOFF_S_MAX = 24 * 3600
 
 NOTHING_KNOWN: frozenset[str] = frozenset()
+NONE: frozenset[int] = frozenset()
 
 # blocked: a linked record cannot be read; or one that never could be, at this address, may be an opt-out.
 PERSON = f"""
@@ -36,16 +37,33 @@ SELECT c.*, EXISTS(SELECT 1 FROM record r WHERE r.cid=c.cid AND r.skip='blocked'
 def person(state: State, cid: int) -> Person | None:
     """One contact, with what the ledger says of it."""
     row = state.one(PERSON + " WHERE c.cid=?", cid)
-    return None if row is None else _person(row, ledger.of_contact(state, cid))
+    if row is None:
+        return None
+    return _person(row, ledger.of_contact(state, cid), _judged(state, [cid]).get(cid, NONE))
 
 
 def people_of(state: State, rows: Sequence[sqlite3.Row]) -> list[Person]:
     """The same from rows of PERSON, a few hundred at a time."""
     never = ledger.of_contacts(state, {row["cid"]: row["email"] for row in rows})
-    return [_person(row, never.get(row["cid"], NOTHING_KNOWN)) for row in rows]
+    judged = _judged(state, [row["cid"] for row in rows])
+    return [
+        _person(row, never.get(row["cid"], NOTHING_KNOWN), judged.get(row["cid"], NONE))
+        for row in rows
+    ]
 
 
-def _person(row: sqlite3.Row, never: frozenset[str]) -> Person:
+def _judged(state: State, cids: Sequence[int]) -> dict[int, frozenset[int]]:
+    """cid -> the enrolments that the guards have let pass; contacts without any are left out."""
+    if state.value("SELECT 1 FROM judged LIMIT 1") is None:
+        return {}
+    found: dict[int, set[int]] = {}
+    marks = ",".join("?" * len(cids))
+    for cid, gid in state.rows(f"SELECT cid,gid FROM judged WHERE cid IN ({marks})", *cids):
+        found.setdefault(cid, set()).add(gid)
+    return {cid: frozenset(gids) for cid, gids in found.items()}
+
+
+def _person(row: sqlite3.Row, never: frozenset[str], judged: frozenset[int]) -> Person:
     return Person(
         cid=row["cid"],
         email=row["email"],
@@ -60,6 +78,7 @@ def _person(row: sqlite3.Row, never: frozenset[str]) -> Person:
         never=never,
         tries=row["tries"],
         blocked=bool(row["blocked"]),
+        judged=judged,
     )
 
 

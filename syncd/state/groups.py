@@ -68,11 +68,10 @@ class Groups:
             gid = self._by_rid.get(group.rid)
             if gid is None and group.name in without_id:
                 # Made by us without an answer, or deleted and made again by hand: the same group to us, and to the ledger.
-                gid = without_id.pop(group.name)
-                self._note_kind(gid, group.kind)
                 self._state.write(
-                    "UPDATE grp SET rid=?,kind=? WHERE gid=?", group.rid, group.kind.value, gid
-                )
+                    "UPDATE grp SET rid=?,kind=? WHERE gid=?",
+                    group.rid, group.kind.value, without_id.pop(group.name),
+                )  # fmt: skip
             else:
                 self._take(gid, group)
         self.load()
@@ -84,7 +83,6 @@ class Groups:
                 "INSERT INTO grp(name,rid,kind) VALUES(?,?,?)", seen.name, seen.rid, seen.kind.value
             )
         elif (self.names[gid], self.kinds[gid]) != (seen.name, seen.kind):
-            self._note_kind(gid, seen.kind)
             self._state.write(
                 "UPDATE grp SET name=?,kind=? WHERE gid=?", seen.name, seen.kind.value, gid
             )
@@ -92,21 +90,6 @@ class Groups:
     def is_group(self, gid: int) -> bool:
         """Whether this is a group, and not a campaign."""
         return self.kinds[gid] not in CAMPAIGNS
-
-    def _note_kind(self, gid: int, kind: GroupKind) -> None:
-        """A hand has made a group mail that did not, or the other way round.
-
-        Whoever was to join it when it mailed nobody was no enrolment to the guards: these people are never enrolled there.
-        """
-        was_static, is_static = self.kinds[gid] is GroupKind.STATIC, kind is GroupKind.STATIC
-        wants = "EXISTS (SELECT 1 FROM json_each(contact.want,'$.g') WHERE value=?1)"
-        if was_static and not is_static:
-            self._state.write(
-                f"INSERT OR IGNORE INTO never SELECT ekey(email),'g'||?1,NULL,1 FROM contact WHERE {wants}",
-                gid,
-            )
-        elif is_static and not was_static:  # whom it would have mailed may join it now
-            self._state.write(f"UPDATE contact SET todo=1 WHERE {wants}", gid)
 
     def _forget_members(self, gid: int) -> None:
         """The group was deleted by hand: nobody is in it, whatever was sent."""

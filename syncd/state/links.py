@@ -115,7 +115,7 @@ def _carry_over_merges(state: State, sync: SyncRow) -> None:
 
 def promote(state: State, sync: SyncRow) -> Promoted:
     """Make the staged records the known ones."""
-    done = Promoted(live_before=_live(state, sync))
+    done = Promoted(live_before=live_count(state, sync))
     state.write("DELETE FROM scratch.left")
     state.write(
         "INSERT OR IGNORE INTO scratch.left SELECT cid FROM record WHERE live=1 AND cid IS NOT NULL AND rowno IN"
@@ -140,11 +140,12 @@ def promote(state: State, sync: SyncRow) -> Promoted:
         "DELETE FROM record WHERE rowno IN (SELECT rowno FROM scratch.gone) AND cid IS NULL"
     )
     entered = state.value("SELECT count(*) FROM scratch.entered")
-    done.left = done.live_before + entered - _live(state, sync)
+    done.left = done.live_before + entered - live_count(state, sync)
     return done
 
 
-def _live(state: State, sync: SyncRow) -> int:
+def live_count(state: State, sync: SyncRow) -> int:
+    """Records of this sync that contribute to a contact."""
     count: int = state.value(
         "SELECT count(*) FROM record WHERE rowno BETWEEN ? AND ? AND live=1",
         sync.first_rowno,
@@ -244,6 +245,8 @@ def drop(state: State, cid: int, *, to: int | None = None) -> None:
     for rowno, sync, key in state.rows("SELECT rowno,sync,key FROM record WHERE cid=?", cid):
         unlink(state, rowno, sync, key, cid, to)
         state.write("UPDATE record SET dirty=live WHERE rowno=?", rowno)
+    if to is not None:  # the same person, whom the guards have judged
+        state.write("INSERT OR IGNORE INTO judged SELECT ?,gid FROM judged WHERE cid=?", to, cid)
     state.write("DELETE FROM contact WHERE cid=?", cid)
 
 

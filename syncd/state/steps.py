@@ -4,7 +4,7 @@ A step is one transaction (`syncd.promotion`); these are the questions that it a
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -84,6 +84,29 @@ def _before(person: Person, row: sqlite3.Row) -> Person | None:
     if want is None and row["policy_before"] is None:
         return None
     return replace(person, want=want, policy=row["policy_before"], move_to=None)
+
+
+# Somebody who waits to be enrolled and was judged by no guard yet: not to be before, or only since the last step was over.
+WAITING = """
+SELECT cid,want,policy FROM contact c WHERE todo=1 AND sync=? AND EXISTS(
+  SELECT 1 FROM (SELECT value FROM json_each(c.want,'$.g') UNION ALL SELECT value FROM json_each(c.want,'$.p')) w
+  JOIN grp g ON g.gid=w.value WHERE g.kind<>'static' AND NOT EXISTS(SELECT 1 FROM judged j WHERE j.cid=c.cid AND j.gid=w.value))
+"""
+
+
+def touch_waiting(state: State, sync: SyncRow) -> None:
+    """Judge those too whose enrolment waits for it, though nothing of this step concerns them (inside a transaction)."""
+    state.write(f"INSERT OR IGNORE INTO scratch.touched {WAITING}", sync.sync)
+
+
+def let_pass(state: State, cid: int, gids: Iterable[int]) -> None:
+    """The guards let these enrolments pass: they may be sent (inside a transaction)."""
+    state.db.executemany("INSERT OR IGNORE INTO judged VALUES(?,?)", [(cid, gid) for gid in gids])
+
+
+def forget_judged(state: State) -> None:
+    """Of whom nothing waits any more, a later enrolment is judged anew (inside a transaction)."""
+    state.write("DELETE FROM judged WHERE cid IN (SELECT cid FROM contact WHERE todo=0)")
 
 
 def touched_groups(state: State) -> set[int]:

@@ -146,7 +146,7 @@ def _created(
         made_ms=made_ms,
         rid=rid,
         run=session.run,
-        more=bool(person.want and person.want.campaigns),
+        more=bool(person.want and (person.want.campaigns or person.want.groups != sent.groups)),
     )
     sync = session.sync_of(person.cid)
     session.books.add(sync, "created")

@@ -298,11 +298,12 @@ def _by_id(session: Session) -> Iterator[Job]:
 
 
 def _rest(session: Session) -> None:
-    """Contacts with nothing left to do leave the queue."""
+    """Contacts with nothing left to do leave the queue; whom no guard has judged yet waits for that."""
+    kinds = session.groups.kinds
     quiet = [
         person.cid
         for person, todo in _due(session, queue.ANYBODY)
-        if not todo.any and not todo.move_to
+        if not todo.any and not todo.move_to and not work(person, kinds, unjudged=True).any
     ]
     with session.state.tx():
         queue.leave_queue(session.state, quiet)

@@ -19,7 +19,7 @@ WANT = Payload({"company": "Example"}, {"score": 3}, ALL_GROUPS, frozenset({"crm
 def absent(**changes: Any) -> Person:
     person = Person(
         cid=1, email="ann@example.com", rid=None, origin=None, status=None, state="new", policy="ungroup",
-        want=WANT, sent=EMPTY, move_to=None, never=frozenset(),
+        want=WANT, sent=EMPTY, move_to=None, never=frozenset(), judged=ALL_GROUPS,
     )  # fmt: skip
     return replace(person, **changes)
 
@@ -90,10 +90,13 @@ def test_only_what_we_had_written_is_cleared() -> None:
         ({"never": frozenset({"*"})}, {STATIC}),
         ({"never": frozenset({f"g{DYNAMIC}"})}, {STATIC, UNKNOWN}),
         ({"blocked": True}, {STATIC}),
+        ({"judged": frozenset()}, {STATIC}),
+        ({"judged": frozenset({UNKNOWN})}, {STATIC, UNKNOWN}),
     ],
 )
 def test_who_may_join_which_group(changes: dict[str, Any], joined: set[int]) -> None:
     assert set(work(present(**changes), KINDS).join) == joined
+    assert joined - {STATIC} <= set(work(present(**changes), KINDS, unjudged=True).join)
 
 
 def test_a_group_that_nobody_knows_counts_as_dynamic() -> None:
