@@ -30,6 +30,9 @@ def crm(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubSpot]:
         yield double
 
 
+SEARCHED = "POST /crm/v3/objects/contacts/search"
+
+
 # Changes
 
 
@@ -187,6 +190,27 @@ def test_who_was_merged_into_somebody_who_is_archived_is_told(crm: HubSpot) -> N
     assert events.index(Merged("1", "2")) < events.index(Tombstone("2"))
 
 
+def test_a_merge_that_makes_a_new_contact_is_told_of_both(crm: HubSpot) -> None:
+    """Who is left may have an id that nobody had before [S12]."""
+    first = read(crm)
+    crm.clock.advance_s(3600)
+    for key in (1, 2):
+        crm.erase(key)
+    crm.put(9, email="p1@example.com", hs_merged_object_ids="1;2")
+    events = read(crm, cursor(first))
+    assert {e for e in events if isinstance(e, Merged)} == {Merged("1", "9"), Merged("2", "9")}
+    assert "9" in keys(events)
+
+
+def test_who_was_deleted_for_good_is_missing_in_the_next_full_read_only(crm: HubSpot) -> None:
+    """A privacy deletion is listed nowhere."""
+    first = read(crm)
+    crm.clock.advance_s(3600)
+    crm.erase(2)
+    assert not [e for e in read(crm, cursor(first)) if isinstance(e, Tombstone)]
+    assert "2" not in keys(read(crm))
+
+
 def test_a_merge_that_the_search_does_not_know_yet_is_told_later(crm: HubSpot) -> None:
     """The index still shows the loser; asked for by its id, HubSpot answers with the winner, who would come twice."""
     crm.lag_s = 300
@@ -242,16 +266,31 @@ def test_an_opt_out_is_seen_whether_or_not_it_changes_the_contact(
     crm.lag_s = 60
     if moves:
         crm.put(2, firstname="Out")
+    before = crm.paths().count(SEARCHED)
     assert keys(read(crm, cursor(second), *names)) == []  # the search does not know it yet
+    assert crm.paths().count(SEARCHED) - before == 2  # as many as are known are not listed
     crm.clock.advance_s(3600)
     third = read(crm, cursor(second), *names)
     assert keys(third) == ["2"]
     assert fields(third, "2")["hs_email_optout"] is True
     crm.clock.advance_s(86_400)
     assert set(keys(read(crm, cursor(third), *names))) <= {"2"}  # within the overlap, if it moved
-    searches = len([path for path in crm.paths() if path.endswith("/search")])
+    before = crm.paths().count(SEARCHED)
     read(crm, cursor(third), "email")  # where no opt-out is in use
-    assert len([path for path in crm.paths() if path.endswith("/search")]) - searches == 1
+    assert crm.paths().count(SEARCHED) - before == 1
+
+
+def test_an_opt_out_is_seen_although_another_one_is_gone(crm: HubSpot) -> None:
+    """A contact that was deleted for good is no more among those who have opted out, and nobody says so."""
+    for key in (1, 2):
+        crm.put(key, hs_email_optout="true")
+    first = read(crm, None, "hs_email_optout")
+    crm.clock.advance_s(86_400)
+    crm.erase(1)
+    second = read(crm, cursor(first), "hs_email_optout")
+    crm.clock.advance_s(86_400)
+    crm.unsubscribe(3)
+    assert "3" in keys(read(crm, cursor(second), "hs_email_optout"))
 
 
 def test_an_opt_out_that_was_taken_back_can_come_again(crm: HubSpot) -> None:

@@ -12,7 +12,7 @@ level Organization. Any refusal of a token means that it is of no use any more.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 from connectors.dynamics.vendor import (
     PAGE_ROWS,
@@ -26,7 +26,7 @@ from connectors.dynamics.vendor import (
     within,
 )
 from syncd.errors import SourceDenied, SourceError, SourceRefused
-from syncd.http import Api
+from syncd.http import Api, Query
 
 ROWS_MAX = 200_000  # of a delta: with more, reading everything is cheaper
 TRACK = "odata.track-changes"
@@ -77,10 +77,9 @@ def untracked(api: Api, table: Table) -> str:
 
 def changes(api: Api, table: Table, token: str) -> Delta:
     """Everything since a token. Raises Gap where the token is of no use, or has too much behind it."""
-    query = parse_qsl(token, keep_blank_values=True)
     changed, gone = set[str](), set[str]()
     try:
-        for found in _listing(api, table, query):
+        for found in _listing(api, table, token):
             # Where nothing has changed, the answer may be an empty object [S1].
             for row in rows_of(found, table.path) if found.keys() & {"value", NEXT} else ():
                 reason = _reason(row)
@@ -106,7 +105,7 @@ def _first(table: Table) -> Pairs:
     return [("$select", f"{table.id},modifiedon")]
 
 
-def _listing(api: Api, table: Table, query: Pairs) -> Iterator[Row]:
+def _listing(api: Api, table: Table, query: Query) -> Iterator[Row]:
     prefer = (TRACK, f"odata.maxpagesize={PAGE_ROWS}")
     return answers(api, table.path, query, prefer=prefer, needs=needs(table.name))
 
@@ -117,9 +116,9 @@ def _token(api: Api, found: Row) -> str | None:
     if link is None:
         return None
     _, query = within(api.base_url, link)
-    if not any(name == "$deltatoken" and value for name, value in query):
+    if not any(name == "$deltatoken" and value for name, value in parse_qsl(query)):
         raise SourceError("Dynamics 365: a delta link without $deltatoken")
-    return urlencode(query)
+    return query
 
 
 def _reason(row: Row) -> str | None:

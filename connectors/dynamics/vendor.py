@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import orjson
 
 from syncd.errors import SourceError, SourceTooLarge
-from syncd.http import Answer, Api, Denied, Refused, Trail, Vendor, Verdict, by_status
+from syncd.http import Answer, Api, Denied, Query, Refused, Trail, Vendor, Verdict, by_status
 
 PAGE_ROWS = 5000  # the largest page [S4]
 PAGE_ROWS_MIN = 50  # a page of so few rows that is too large stays an error
@@ -130,7 +130,7 @@ def rows_of(found: Any, path: str) -> list[Row]:
 
 
 def answers(
-    api: Api, path: str, query: Pairs, *, prefer: Sequence[str] = (), needs: str = ""
+    api: Api, path: str, query: Query, *, prefer: Sequence[str] = (), needs: str = ""
 ) -> Iterator[Row]:
     """All answers of a listing, one a page. `prefer` goes with each page [S4]; an answer without a body is an empty one."""
     trail = Trail(f"Dynamics 365: {path}")
@@ -173,8 +173,8 @@ def pages(
         yield from pages(api, path, query, rows_max=fewer, annotations=annotations, needs=needs)
 
 
-def within(base_url: str, link: Any) -> tuple[str, Pairs]:
-    """(path, query) of a link that Dataverse hands out. A link to anywhere else would take the login there."""
+def within(base_url: str, link: Any) -> tuple[str, str]:
+    """(path, query) of a link that Dataverse hands out, as it stands there [S4]. A link to anywhere else would take the login there."""
     parts, ours = urlsplit(str(link)), urlsplit(base_url)
     same = (parts.scheme, parts.netloc.lower()) == (ours.scheme, ours.netloc.lower())
     if not same or not parts.path.startswith(f"{ours.path}/api/data/"):
@@ -182,7 +182,7 @@ def within(base_url: str, link: Any) -> tuple[str, Pairs]:
             f"Dynamics 365: the next page is at {parts.netloc or 'no host'}, outside of base_url",
             hint="Write the address that the environment itself uses as base_url",
         )
-    return parts.path.removeprefix(ours.path), parse_qsl(parts.query, keep_blank_values=True)
+    return parts.path.removeprefix(ours.path), parts.query
 
 
 def tables(api: Api, base: str, names: Sequence[str]) -> dict[str, Table]:

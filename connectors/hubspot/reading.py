@@ -148,11 +148,7 @@ class Reading:
                 yield from self._addresses.left(rows)
         again = self._lists.changed() if self._lists is not None else set()
         if OPT_OUT in self._shown:
-            # Whether unsubscribing by a link counts as a change of the contact, nobody says [?].
-            hits = self._hits([_filter(OPT_OUT, "EQ", "true")])
-            now = {key for ids in hits for key in ids}
-            again.update(now - out)
-            self._out |= (now & out).difference(told)
+            again.update(self._newly_out(out, told))
         if self._addresses is not None and OPT_OUT in self._shown:
             # An opt-out belongs to its address: that of a further one does not change the contact.
             for ids in self._hits([{"propertyName": FURTHER, "operator": "HAS_PROPERTY"}]):
@@ -161,6 +157,27 @@ class Reading:
         left = sorted(again)
         for start in range(0, len(left), SEARCH_ROWS):
             yield from self._records(self._by_ids(left[start : start + SEARCH_ROWS]), None)
+
+    def _newly_out(self, out: set[int], told: "array[int]") -> set[int]:
+        """Who has opted out and was not told of before: whether unsubscribing by a link counts as a change, nobody says [?].
+
+        Where there are as many as are known, they are not listed: a large account has more of them than searches in a day.
+        """
+        opted_out = [_filter(OPT_OUT, "EQ", "true")]
+        known = out.difference(told) | self._out
+        if self._count(opted_out) == len(known):
+            self._out = known
+            return set()
+        now = {key for ids in self._hits(opted_out) for key in ids}
+        self._out |= (now & out).difference(told)
+        return now - out
+
+    def _count(self, filters: Sequence[Filter]) -> Any:
+        """How many the search would find; its answer says so whatever the limit of hits."""
+        body = {"filterGroups": [{"filters": [*filters]}], "properties": [ID], "limit": 1}
+        found = self._search.post(SEARCH, body, needs=READ_CONTACTS)
+        rows_of(found, SEARCH)
+        return found.get("total")
 
     def _archived(self, since: datetime) -> Iterator[Event]:
         """Who was archived since then; and whoever had been merged into them, which nobody else tells."""

@@ -191,9 +191,7 @@ class Reading:
             body = {**(self._shape.body or {}), **page.params}
             return self._api.ask("POST", page.path, json=body)
         if page.query:
-            return self._api.ask(
-                "GET", page.path, query=parse_qsl(page.query, keep_blank_values=True)
-            )
+            return self._api.ask("GET", page.path, query=page.query)
         query = {
             name: str(value).lower() if isinstance(value, bool) else value
             for name, value in page.params.items()

@@ -6,7 +6,7 @@ like, `keyset` how to read everything while it moves, `names` what people and co
 `beside` what a cursor keeps of what stands beside records.
 """
 
-from syncd.http.api import Api, Reply, Vendor, path_of
+from syncd.http.api import Api, Query, Reply, Vendor
 from syncd.http.beside import are_other, digests, members_digest
 from syncd.http.client import Answer, HttpClient
 from syncd.http.keyset import keyset, within
@@ -55,6 +55,7 @@ __all__ = [
     "OAuth",
     "Open",
     "Pace",
+    "Query",
     "Refused",
     "Reply",
     "Token",
@@ -73,7 +74,6 @@ __all__ = [
     "members_digest",
     "pack_ids",
     "parse_time",
-    "path_of",
     "read_cursor",
     "retry_after_s",
     "rfc3339",

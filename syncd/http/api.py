@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import orjson
 import stamina
@@ -49,7 +49,8 @@ WORDS_MAX = 300  # characters of a vendor's own words
 TEN_A_SECOND = Pace(10, 1.0)
 SAY_WAIT_FROM_S = 5.0  # a shorter wait is not worth a line
 
-Query = Mapping[str, object] | Iterable[tuple[str, object]]
+# A text goes as it stands: the query of a link that a vendor has handed out, which is to be followed as it is.
+Query = str | Mapping[str, object] | Iterable[tuple[str, object]]
 
 log = structlog.get_logger(__name__)
 # An escape of JSON: a pair of surrogates, half of one, or any other.
@@ -365,12 +366,8 @@ def _loads(body: bytes) -> Any:
         return orjson.loads(whole)
 
 
-def path_of(url: str) -> tuple[str, str]:
-    """(path, query) of a link that a vendor hands out for the next page."""
-    parts = urlsplit(url)
-    return parts.path, parts.query
-
-
 def _encoded(query: Query) -> str:
+    if isinstance(query, str):
+        return query
     pairs = query.items() if isinstance(query, Mapping) else query
     return urlencode(list(pairs), quote_via=quote)

@@ -270,7 +270,7 @@ class HubSpot(Double):
         ):
             return problem(400, "VALIDATION_ERROR", "filters")
         rows, filters = self._known(), wanted["filterGroups"][0]["filters"]
-        sort = wanted["sorts"][0]["propertyName"]
+        sort = wanted.get("sorts", [{"propertyName": "hs_object_id"}])[0]["propertyName"]
         after_id = [one for one in filters if one["propertyName"] == "hs_object_id"]
         others = [one for one in filters if one not in after_id]
         # The hits of one window are looked for once, and not for each of its pages.
