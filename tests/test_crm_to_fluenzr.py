@@ -23,7 +23,9 @@ from doubles import (
 from doubles.server import Double
 from house import House, house_fixture
 
+from syncd import registry
 from syncd.core.result import Status
+from syncd.report.plan import PlanWords
 
 __all__ = ["house_fixture"]
 
@@ -493,6 +495,21 @@ def test_a_full_read_and_what_changes_after_it(house: House, crm: Crm) -> None:
     house.later(hours=3)
     fourth = house.sync()
     assert (fourth.created, fourth.updated, fourth.gone) == (0, 0, 0)
+
+
+def test_a_plan_says_whether_its_read_sees_everybody_who_left(
+    house: House, crm: Crm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sees_all = registry.load(str(crm.source["connector"])).ABILITIES
+    for incremental in (False, True):
+        house.later(days=1)
+        plan, _ = house.plan()
+        seen = not incremental or sees_all.tombstones or not sees_all.incremental
+        assert plan.sees_removals is seen
+        with PlanWords("syncd sync") as words:
+            words.finish([plan])
+        assert ("does not see everybody who left" in capsys.readouterr().out) is not seen
+        house.sync()
 
 
 def test_who_had_opted_out_before_is_never_made(house: House, crm: Crm) -> None:

@@ -115,7 +115,7 @@ class PlanResult:
         default_factory=dict
     )  # group name -> people who would be mailed
     new_groups: list[str] = field(default_factory=list)  # would be created, static
-    sees_removals: bool = True  # whether this read can see that somebody left
+    sees_removals: bool = True  # whether this read is sure to see everybody who left
     error: str | None = None
     exit_code: int | None = None
 

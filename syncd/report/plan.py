@@ -178,7 +178,9 @@ def _block(result: PlanResult, sample: _Sample) -> None:
         names = ", ".join(f'"{clean(name)}"' for name in result.new_groups)
         say(f"  Groups that would be created, static ones: {names}")
     if not result.sees_removals:
-        say("  This read cannot see who left the source: it removes nobody")
+        say(
+            "  This read does not see everybody who left the source: a full one does (full_every, --full)"
+        )
     if sample.changes:
         say()
     for change in sample.changes:
