@@ -77,4 +77,5 @@ def _delete(
 
 
 def _words(error: FluenzrError | ConfigError) -> str:
-    return f"{error.what}: {error.why}" if error.why else error.what
+    what = f"{error.what}: {error.why}" if error.why else error.what
+    return f"{what.rstrip('.')}. {error.hint}" if error.hint else what

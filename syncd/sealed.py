@@ -209,5 +209,5 @@ def _broken(path: Path, why: str) -> UsageError:
     return UsageError(
         f"{path} is not a sealed plan that can be used",
         why=why,
-        hint=f"Make one: syncd plan --out {path}",
+        hint="Make one: syncd plan --out FILE",
     )

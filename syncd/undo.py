@@ -169,7 +169,10 @@ class _Undoing:
         result.requests = session.api.requests
         result.seconds = round(self.clock.monotonic_s() - self._started_s, 3)
         with self.state.tx():
-            runs.end_run(self.state, session.run, [], now_s=session.now_s())
+            if result.error:
+                runs.end_failed(self.state, session.run, result.error, now_s=session.now_s())
+            else:
+                runs.end_run(self.state, session.run, [], now_s=session.now_s())
         return result
 
     def _tell(self, found: NotUndone) -> None:

@@ -173,6 +173,24 @@ def test_why_somebody_stays_deleted(shell: Shell) -> None:
     assert "deleted by hand in FluenzR stay deleted" in shell.inside("status").out
 
 
+@pytest.mark.parametrize("words", ["reconcile", "undo 1 --yes"])
+def test_a_command_that_failed_is_told_as_ended_and_failed(
+    shell: Shell, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.people(ANN)
+    shell.inside("sync")
+    monkeypatch.setenv("FLUENZR_API_KEY", "flz_sk_" + "x" * 32)
+    assert shell.inside(*words.split()).code == 1
+    kind = words.split()[0]
+    line = shell.inside("history").out.splitlines()[1]
+    assert line.split()[-4:] == [f"({kind})", "failed", "0", "changes"]
+    assert "does not accept the API key" in shell.inside("history", "2").out
+    assert "not ended" not in shell.inside("history").out
+    assert shell.inside("status", "--json").objects[0]["last_run"] == 1
+    (told,) = shell.inside("history", "2", "--json").objects
+    assert (told["kind"], told["syncs"][0]["status"]) == (kind, "failed")
+
+
 # Of a state made by hand
 
 

@@ -567,7 +567,7 @@ def test_command_deletes_and_names_nobody(shell: Shell) -> None:
     said = shell("forget", "ANN@example.com", "--yes")
     assert (said.code, said.err) == (0, "")
     assert "Forgotten: FluenzR has nobody of this address" in said.out
-    assert "Next: delete the person in the source" in said.out
+    assert "Next: delete the person in the source, too" in said.out
     assert set(shell.account.contacts_by_email()) == {BOB}
     again = shell("sync")
     assert again.code == 0
@@ -596,6 +596,18 @@ def test_command_says_3_when_fluenzr_cannot_delete(shell: Shell) -> None:
     assert shell("sync").code == 0
     assert set(shell.account.contacts_by_email()) == set()
     assert traces(shell.folder, ANN, NAME) == []
+
+
+def test_command_says_what_to_do_about_what_is_in_the_way(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.people(SHELL_ANN, SHELL_BOB)
+    shell.inside("sync")
+    monkeypatch.setenv("FLUENZR_API_KEY", "flz_sk_" + "x" * 32)
+    said = shell.inside("forget", ANN, "--yes")
+    assert said.code == 3
+    assert "Check fluenzr.api_key" in said.out
+    assert ANN not in said.out
 
 
 def test_command_asks_nobody_without_a_terminal(shell: Shell) -> None:

@@ -530,6 +530,15 @@ def test_the_command(shell: Shell) -> None:
     assert "There is no run 77" in shell.inside("undo", "77").err
 
 
+def test_nothing_to_undo_is_said(shell: Shell) -> None:
+    shell.people((1, "ann@example.com", "Ann", 10))
+    shell.inside("sync")
+    shell.inside("sync")
+    said = shell.inside("undo", "2", "--yes")
+    assert said.code == 0
+    assert "Nothing of run 2 is to be put back" in said.out
+
+
 def test_all_undone_is_0_and_no_answer_is_1(shell: Shell) -> None:
     shell.people((1, "ann@example.com", "Ann"))
     shell.inside("sync")

@@ -200,11 +200,16 @@ def change_object(change: PastChange) -> dict[str, Any]:
     }
 
 
-def _other(run: PastRun) -> tuple[str, str, str]:
-    """A run that is not of a sync, in the columns of one."""
+def _of_sync(part: Part) -> tuple[str, str, str]:
+    return (part.sync, part.status, _numbers(part.counts))
+
+
+def _other(run: PastRun, failure: Part | None) -> tuple[str, str, str]:
+    """A run that is not of a sync, in the columns of one. failure: why it did not come to its end."""
     if run.kind == "sync":
         return ("", "", "")
-    return (f"({run.kind})", "", count(run.change_count, "change"))
+    status = "" if failure is None else failure.status
+    return (f"({run.kind})", status, count(run.change_count, "change"))
 
 
 def history_words(runs: list[PastRun]) -> None:
@@ -219,7 +224,7 @@ def history_words(runs: list[PastRun]) -> None:
         parts: list[Part | None] = [*run.parts] or [None]
         for number, part in enumerate(parts):
             lead = first if number == 0 else ("", "", "")
-            words = _other(run) if part is None else (part.sync, part.status, _numbers(part.counts))
+            words = _other(run, part) if part is None or not part.sync else _of_sync(part)
             rows.append((*lead, *words))
     for line in table(rows, ("run", "started", "took", "sync", "status", "numbers"), right=[0]):
         say(line)
@@ -251,6 +256,9 @@ def run_words(run: PastRun, changes: list[PastChange]) -> None:
 
 
 def _part_words(part: Part) -> None:
+    if not part.sync:  # of a command that is no sync
+        say(f"{part.status}: {clean(part.error or '')}")
+        return
     say(f"{style(part.sync, 'bold')}: {part.status}")
     say(f"  {_numbers(part.counts)}, requests {count(part.counts.get('requests', 0))}")
     if part.error:

@@ -25,7 +25,10 @@ def forgotten(problems: list[str]) -> None:
     if not problems:
         say("Forgotten: FluenzR has nobody of this address, and the state only a keyed hash of it.")
         say("The person is never created again, whatever a source says.")
-        say("Next: delete the person in the source, and in backups of the state, too.")
+        say(
+            "Next: delete the person in the source, too, in backups of the state, and in files that you"
+        )
+        say("      had written by `syncd plan --out` or `write_back`.")
         return
     say("Not finished: the person is never created again, but not everything is deleted yet.")
     for problem in problems:

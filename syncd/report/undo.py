@@ -103,6 +103,8 @@ class UndoWords:
         if result.error:
             say(f"Next: syncd undo {result.of}  (it goes on where it stopped)")
             return
+        if not result.people and not result.not_undone:
+            say(f"Nothing of run {result.of} is to be put back: everything is as before it")
         if result.people:
             say(
                 "The next runs leave that so, as long as the sources want what was undone; when they want"

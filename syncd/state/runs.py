@@ -43,6 +43,13 @@ def end_run(state: State, run: int, results: Iterable[SyncResult], *, now_s: int
     state.write("UPDATE run SET ended_at=? WHERE run=?", now_s, run)
 
 
+def end_failed(state: State, run: int, error: str, *, now_s: int) -> None:
+    """A run that is no sync's did not come to its end: `history` says why (inside a transaction)."""
+    words = unnamed(state, error)
+    state.write("INSERT OR REPLACE INTO run_sync VALUES(?,'','failed','{}',?,NULL)", run, words)
+    state.write("UPDATE run SET ended_at=? WHERE run=?", now_s, run)
+
+
 def log_change(
     state: State, run: int, cid: int, email: str, now_s: int, kind: str, detail: dict[str, Any]
 ) -> None:

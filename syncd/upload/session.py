@@ -4,7 +4,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +22,8 @@ from syncd.errors import (
     FluenzrError,
     Interrupted,
     NotSupported,
+    StateError,
+    SyncdError,
     Throttled,
     Unanswered,
 )
@@ -308,7 +310,15 @@ def opened(
         books.prepare_books(state)
         listed.prepare_listed(state)
         steps.prepare_stepped(state)
-        yield Session(state, api, pool, Groups(state), clock, watch, number, settle_s=settle_s)
+        try:
+            yield Session(state, api, pool, Groups(state), clock, watch, number, settle_s=settle_s)
+        except SyncdError as error:
+            with (
+                suppress(StateError),
+                state.tx(),
+            ):  # what happened is raised, whatever becomes of this
+                runs.end_failed(state, number, str(error), now_s=int(clock.now_s()))
+            raise
     finally:
         pool.close()
 
