@@ -77,7 +77,7 @@ class Ending:
         self.strict["groups"] += 1
         for group in missing:
             mails = group in DYNAMIC
-            barred = mails and (may & {"x", "*", f"@{group}"} or contact.status == "replied")
+            barred = mails and (may & {"x", "*", "~", f"@{group}"} or contact.status == "replied")
             if not barred and f"group {group}" not in drift:
                 raise Violation(
                     f"I1 {email} is not in {group}, and nothing stands against it: {may}"

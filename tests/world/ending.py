@@ -161,7 +161,9 @@ class Ending:
             # Somebody absent at a rebuild whom people have put back since is adopted, and waits for `release`.
             if self._truth.rebuilt and "?" in never:
                 continue
-            replied = world.account.contact(email)["status"] == "replied"
+            # Who replied once is in a conversation, also when the status is another one; the mark follows the record.
+            replied = "~" in never and self._truth.replied
+            replied = replied or world.account.contact(email)["status"] == "replied"
             if group in world.dynamic and (never & {group, "*", "x"} or replied):
                 continue
             raise Violation(f"I1 {email} is not in {group} (never: {never})")

@@ -103,6 +103,7 @@ class Hands:
                     self._opt_out(contact, rng)
                 else:
                     world.account.opt_out(email, status="replied")
+                    world.truth.replied.add(email)
                     world.say(f"  hand: {email} replied")
         elif world.humans:
             self._touch(contact, chance, rng, light=light)

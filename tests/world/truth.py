@@ -51,6 +51,7 @@ class Truth:
     opt_mail: set[Who] = dataclasses.field(default_factory=set)
     opt_moved: set[Who] = dataclasses.field(default_factory=set)  # renamed to it by hand
     opt_record: set[Who] = dataclasses.field(default_factory=set)
+    replied: set[str] = dataclasses.field(default_factory=set)  # whoever ever did
     observed: set[str] = dataclasses.field(default_factory=set)  # an answer has shown one there
 
     # The sources' opt-outs. latched: in what an earlier request of the engine can have known.
