@@ -14,7 +14,7 @@ from syncd.state.store import hold
 SYNC_KEYS = [
     "run", "sync", "status", "read", "gone", "skipped", "opted_out", "changed", "created", "updated",
     "unchanged", "removed", "moved", "grouped", "ungrouped", "quarantined", "held", "enrolled",
-    "requests", "seconds", "error",
+    "written_back", "requests", "seconds", "error",
 ]  # fmt: skip
 PLAN_KEYS = [
     "sync", "create", "update", "move", "remove", "group", "ungroup", "enrol", "quarantine", "held",
