@@ -24,7 +24,7 @@ class Forecast:
     result: PlanResult = field(init=False)
     _alone: int = 0  # requests for one person
     _batches: Counter[Hashable] = field(default_factory=Counter)  # what goes together -> people
-    _groups: set[int] = field(default_factory=set)  # gid
+    _groups: set[str] = field(default_factory=set)  # names
 
     def __post_init__(self) -> None:
         self.result = PlanResult(self.sync)
@@ -48,7 +48,7 @@ class Forecast:
 
     def groups(self) -> set[str]:
         """Names of all groups that somebody would join."""
-        return {self.session.groups.names[gid] for gid in self._groups}
+        return self._groups
 
     def cost(self, person: Person, todo: Work) -> None:
         """Count the requests that this would take, as `syncd.upload` sends them."""
@@ -56,7 +56,8 @@ class Forecast:
         self._alone += _read_first(self.session, person, todo)
         for gid in todo.enter:
             self._batches["campaign", gid] += 1
-        self._groups.update(todo.join)
+        # By name, now: a held step is rolled back, and with it the numbers of groups that only it has named.
+        self._groups.update(self.session.groups.names[gid] for gid in todo.join)
         if todo.create:
             self._together("create", todo.join)
         else:

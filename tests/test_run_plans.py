@@ -187,3 +187,14 @@ def test_plan_of_a_careful_try(house: House, order: dict[str, object]) -> None:
     assert (planned.create, [change.email for change in changes]) == (1, [ANN])
     assert house.sync(**order).created == 1
     assert house.everybody() == {ANN}
+
+
+def test_plan_of_a_step_that_a_guard_would_hold_names_its_new_groups(house: House) -> None:
+    house.configure(groups=["All"])
+    house.write(*people(3))
+    house.sync()
+    house.configure(groups=["All", "New"], guard={"max_creates": 0})
+    house.write(*people(4))
+    planned, _ = house.plan()
+    assert planned.held
+    assert planned.new_groups == ["New"]
