@@ -7,7 +7,7 @@ import re
 
 from syncd.clock import Clock
 from syncd.config import Settings
-from syncd.errors import ConfigError, FluenzrError
+from syncd.errors import ConfigError, FluenzrError, Refused
 from syncd.fluenzr import FluenzR
 from syncd.state import erase, queue
 from syncd.state.groups import Groups
@@ -78,4 +78,6 @@ def _delete(
 
 def _words(error: FluenzrError | ConfigError) -> str:
     what = f"{error.what}: {error.why}" if error.why else error.what
-    return f"{what.rstrip('.')}. {error.hint}" if error.hint else what
+    # What to do about a refusal is told for people who are to be changed; this one is to go.
+    hint = "" if isinstance(error, Refused) else error.hint
+    return f"{what.rstrip('.')}. {hint}" if hint else what
