@@ -11,10 +11,10 @@ PRODUCT := $(VENV)/.product
 PRISM := .prism/5.14.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prism taps check lint types format bench chaos clean
+.PHONY: help demo test prism taps check lint types format bench bench-quick chaos clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 demo: $(PRODUCT)  ## the whole story in a temporary folder, with the sandbox: nothing leaves this machine
 	@$(BIN)/syncd demo
@@ -38,7 +38,13 @@ format: $(INSTALLED)  ## put the code into its one format
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)  ## speed and memory at size (minutes)
-	@set -e; for file in bench/*.py; do echo "$$file"; $(BIN)/python "$$file"; done
+	$(BIN)/python bench/main_job.py 20_000 100_000 1_000_000
+	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/rate_limit.py
+	$(BIN)/python bench/read_web_apis.py
+
+bench-quick: $(INSTALLED)  ## whether the main job has become slower than the committed figures (two minutes)
+	$(BIN)/python bench/quick.py
 
 chaos: $(INSTALLED)  ## random worlds against the whole product: crashes, lost answers, people, operators, full disks, SIGKILL (an hour)
 	PYTHONPATH=tests $(BIN)/python -m world 1 $(SCHEDULES)

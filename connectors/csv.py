@@ -11,14 +11,14 @@ import csv
 import io
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice, repeat
 from operator import itemgetter
 from pathlib import PurePath
 from typing import ClassVar
 
 from pydantic import field_validator
 
-from syncd.connector import Abilities, Context, Options, Record, Request, SourceField
+from syncd.connector import Abilities, Context, Options, Record, Request, SourceField, Table
 from syncd.errors import SourceError
 from syncd.files import (
     CSV_VALUE_CHARS_MAX,
@@ -31,6 +31,7 @@ from syncd.files import (
     same_columns,
 )
 
+BATCH_ROWS = 500  # rows at a time; their texts still fit into the processor's cache
 SAMPLE_ROWS = 50  # rows that decide on the delimiter and give the examples
 DELIMITERS = (",", ";", "\t", "|")
 
@@ -56,7 +57,7 @@ class CsvConnector:
     """One configured CSV source."""
 
     OPTIONS: ClassVar[type[Options]] = CsvOptions
-    ABILITIES: ClassVar[Abilities] = Abilities(token=True, fields_known=True)
+    ABILITIES: ClassVar[Abilities] = Abilities(token=True, fields_known=True, tables=True)
     SUMMARY: ClassVar[str] = (
         "CSV files with a header line: one, or several by a pattern; plain or gzip"
     )
@@ -86,13 +87,18 @@ class CsvConnector:
 
     def read(self, request: Request) -> Generator[Record, None, None]:
         """Yield each row of each file, in order."""
+        for table in self.tables(request):
+            yield from table.records()
+
+    def tables(self, request: Request) -> Generator[Table, None, None]:
+        """The same, many rows at a time."""
         first: _Table | None = None
         for file in self._files.all():
             with TextFile(file, self._options.encoding) as text:
                 table = _Table(text, file, self._options)
                 first = first or table
                 same_columns(first.header, first.name, table.header, table.name)
-                yield from table.records(request.fields)
+                yield from table.tables(request.fields)
 
 
 class _Table:
@@ -138,30 +144,65 @@ class _Table:
 
     def records(self, fields: frozenset[str] | None) -> Iterator[Record]:
         """The rows after the header; of each only the columns in `fields`, None for all."""
-        # The hot loop: what csv.reader and a Record cost, and as little as possible besides.
-        reader, width, prefix, line = self._reader, len(self.header), f"{self.name}:", self._line
-        keyed, at = self._key is not None, self._key or 0
+        for table in self.tables(fields):
+            yield from table.records()
+
+    def tables(self, fields: frozenset[str] | None) -> Iterator[Table]:
+        """The same, many rows at a time."""
+        # The hot path: what csv.reader costs, and for a whole batch, not for a row, what there is to check.
         names, pick = _columns(self.header, fields)
-        try:
-            for row in reader:
-                if len(row) != width or not row[at]:
-                    if not any(row):  # a blank line, also one of delimiters, as spreadsheets write
-                        line = reader.line_num
-                        continue
-                    if len(row) != width:
-                        raise self._ragged(line + 1, len(row))
-                    if keyed:
-                        raise self._keyless(line + 1)
-                values = pick(row) if pick else row
-                yield Record(
-                    row[at] if keyed else "",
-                    dict(zip(names, values)),  # noqa: B905  the lengths were compared above
-                    f"{prefix}{line + 1}",
-                )
-                line = reader.line_num
-        except csv.Error as error:
-            self._line = line
-            raise self._broken(error) from None
+        # The first row is out at once: whoever asks for a few does not wait for a thousand.
+        for count in chain((1,), repeat(BATCH_ROWS)):
+            rows, error = list[list[str]](), None
+            try:
+                rows.extend(islice(self._reader, count))
+                if not rows:
+                    return
+            except (csv.Error, SourceError) as broken:  # the rows before it may say who opted out
+                error = broken
+            if rows:
+                yield from self._judged(rows, names, pick, ordinary=error is None)
+            if isinstance(error, csv.Error):
+                raise self._broken(error) from None
+            if error is not None:
+                raise error
+
+    def _judged(
+        self, rows: list[list[str]], names: list[str], pick: _Pick | None, *, ordinary: bool
+    ) -> Iterator[Table]:
+        """These rows as a table, without blank ones. Raises SourceError at a wrong one, after those before it."""
+        first, width, at = self._line, len(self.header), self._key or 0
+        if (
+            ordinary
+            and self._reader.line_num - first == len(rows)
+            and all(map(width.__eq__, map(len, rows)))
+            and all(map(itemgetter(at), rows))
+        ):
+            self._line = self._reader.line_num
+            yield self._table(rows, names, pick, range(first + 1, self._line + 1))
+            return
+        good, lines = list[list[str]](), list[int]()
+        wrong: SourceError | None = None
+        for row in rows:
+            line = self._line + 1
+            if len(row) == width and (row[at] or (self._key is None and any(row))):
+                good.append(row)
+                lines.append(line)
+            elif any(row):  # else it is blank, also one of delimiters, as spreadsheets write
+                wrong = self._keyless(line) if len(row) == width else self._ragged(line, len(row))
+                break
+            self._line = line + sum(map(_line_ends, row))
+        yield self._table(good, names, pick, lines)
+        if wrong is not None:
+            raise wrong
+
+    def _table(
+        self, rows: list[list[str]], names: list[str], pick: _Pick | None, lines: Sequence[int]
+    ) -> Table:
+        prefix = f"{self.name}:"
+        keys = [""] * len(rows) if self._key is None else list(map(itemgetter(self._key), rows))
+        values = rows if pick is None else list(map(pick, rows))
+        return Table(names, keys, values, lambda index: f"{prefix}{lines[index]}")
 
     def _ragged(self, line: int, width: int) -> SourceError:
         return SourceError(
@@ -211,12 +252,16 @@ class _Table:
         return start + 1 + (text.count("\n", 0, opened) or text.count("\r", 0, opened))
 
 
+def _line_ends(field: str) -> int:
+    return field.count("\n") + field.count("\r") - field.count("\r\n")
+
+
 def _columns(header: list[str], fields: frozenset[str] | None) -> tuple[list[str], _Pick | None]:
     """The names to read and how to pick their values out of a row; None for the row as it is."""
     if fields is None or fields.issuperset(header):
         return header, None
-    columns = [number for number, name in enumerate(header) if name in fields]
-    names = [header[number] for number in columns]
+    names = sorted(name for name in header if name in fields)  # as a fingerprint takes them
+    columns = [header.index(name) for name in names]
     if len(columns) > 1:
         return names, itemgetter(*columns)
     return names, lambda row: [row[number] for number in columns]

@@ -53,7 +53,7 @@ def _delete(
     settings: Settings, state: State, cids: list[int], *, api: FluenzR, clock: Clock, watch: Watch
 ) -> list[str]:
     found: list[str] = []
-    pool = Pool(clock, api.close)
+    pool = Pool(clock, api)
     session = Session(
         state, api, pool, Groups(state), clock, watch, NO_RUN, settle_s=settings.fluenzr.settle_s
     )

@@ -61,6 +61,13 @@ def m007_judged(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m008_size(db: Database) -> None:
+    """Indexes that a large load can build at the end, and one copy of what is wanted where FluenzR has just that."""
+    for statement in M008.split(";\n\n"):
+        db.execute(statement)
+
+
 M001 = """
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE sync(
@@ -239,4 +246,108 @@ M007 = """
 CREATE TABLE judged(cid INTEGER NOT NULL, gid INTEGER NOT NULL, PRIMARY KEY(cid, gid)) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER judged_gone AFTER DELETE ON contact BEGIN DELETE FROM judged WHERE cid=OLD.cid; END
+"""
+
+# The unique indexes stand apart from their tables, so that a load that outweighs what is there can build them in one go
+# (`state.newcomers`). No trigger watches what a confirmation writes, for it would double the work. `sent` is what it was; '=' in
+# `sent_as` says that it is `want`, for most contacts for ever.
+M008 = """
+CREATE TABLE record_008(
+  rowno INTEGER PRIMARY KEY,
+  sync INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  email TEXT,
+  fingerprint BLOB NOT NULL,
+  data TEXT,
+  skip TEXT,
+  note TEXT,
+  live INTEGER NOT NULL,
+  dirty INTEGER NOT NULL DEFAULT 0,
+  cid INTEGER
+) STRICT;
+
+INSERT INTO record_008 SELECT rowno,sync,key,email,fingerprint,data,skip,note,live,dirty,cid FROM record ORDER BY rowno;
+
+DROP TABLE record;
+
+ALTER TABLE record_008 RENAME TO record;
+
+CREATE UNIQUE INDEX record_key ON record(sync,key);
+
+CREATE INDEX record_email ON record(email) WHERE email IS NOT NULL;
+
+CREATE INDEX record_cid ON record(cid) WHERE cid IS NOT NULL;
+
+CREATE INDEX record_dirty ON record(rowno) WHERE dirty=1;
+
+CREATE INDEX record_blocked ON record(cid) WHERE skip='blocked';
+
+CREATE INDEX record_unread ON record(email) WHERE skip='blocked';
+
+CREATE TABLE contact_008(
+  cid INTEGER PRIMARY KEY AUTOINCREMENT,
+  email TEXT NOT NULL,
+  rid TEXT,
+  origin TEXT,
+  made_from INTEGER, made INTEGER,
+  status TEXT,
+  state TEXT NOT NULL,
+  sync INTEGER,
+  policy TEXT,
+  want TEXT,
+  sent_as TEXT,                 -- '=': what it wants; or {"f","c","g","t"}
+  sent TEXT GENERATED ALWAYS AS (CASE sent_as WHEN '=' THEN want ELSE sent_as END) VIRTUAL,
+  move_to TEXT,
+  touch INTEGER NOT NULL DEFAULT 0,
+  todo INTEGER NOT NULL DEFAULT 0,
+  inflight TEXT,
+  inflight_at INTEGER,
+  body TEXT,
+  unsettled INTEGER NOT NULL DEFAULT 0,
+  tries INTEGER NOT NULL DEFAULT 0, not_before INTEGER NOT NULL DEFAULT 0, err TEXT,
+  read_run INTEGER,
+  wrote_run INTEGER,
+  made_run INTEGER
+) STRICT;
+
+INSERT INTO contact_008(cid,email,rid,origin,made_from,made,status,state,sync,policy,want,sent_as,move_to,touch,todo,inflight,
+  inflight_at,body,unsettled,tries,not_before,err,read_run,wrote_run,made_run)
+SELECT cid,email,rid,origin,made_from,made,status,state,sync,policy,want,iif(sent=want,'=',sent),move_to,touch,todo,inflight,
+  inflight_at,body,unsettled,tries,not_before,err,read_run,wrote_run,made_run FROM contact ORDER BY cid;
+
+DELETE FROM sqlite_sequence WHERE name='contact_008';
+
+INSERT INTO sqlite_sequence(name,seq) SELECT 'contact_008',seq FROM sqlite_sequence WHERE name='contact';
+
+DROP TABLE contact;
+
+ALTER TABLE contact_008 RENAME TO contact;
+
+CREATE UNIQUE INDEX contact_email ON contact(email);
+
+CREATE UNIQUE INDEX contact_rid ON contact(rid) WHERE rid IS NOT NULL;
+
+CREATE INDEX contact_move ON contact(move_to) WHERE move_to IS NOT NULL;
+
+CREATE INDEX contact_todo ON contact(cid) WHERE todo=1;
+
+CREATE INDEX contact_touch ON contact(cid) WHERE touch=1;
+
+CREATE INDEX contact_inflight ON contact(cid) WHERE inflight IS NOT NULL;
+
+CREATE INDEX contact_feedback ON contact(sync,status) WHERE status IN ('bounced','unsubscribed');
+
+CREATE INDEX contact_late ON contact(cid) WHERE tries>0;
+
+CREATE TRIGGER undone_gone AFTER DELETE ON contact BEGIN DELETE FROM undone WHERE cid=OLD.cid; END;
+
+CREATE TRIGGER judged_gone AFTER DELETE ON contact BEGIN DELETE FROM judged WHERE cid=OLD.cid; END;
+
+CREATE INDEX contact_forget ON contact(cid) WHERE state='forget';
+
+CREATE TRIGGER undone_forgotten AFTER UPDATE OF want ON contact WHEN NEW.state='forget'
+BEGIN DELETE FROM undone WHERE cid=NEW.cid; END;
+
+CREATE TRIGGER contact_want AFTER UPDATE OF want ON contact WHEN NEW.sent_as='=' AND OLD.sent_as='=' AND NEW.want IS NOT OLD.want
+BEGIN UPDATE contact SET sent_as=OLD.want WHERE cid=NEW.cid; END
 """

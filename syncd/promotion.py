@@ -15,7 +15,8 @@ from syncd.core.person import Person, Work, enrolments, work
 from syncd.core.step import added, change_of, count, digest_of, shrink_digest
 from syncd.reading import Feed
 from syncd.state import approvals, books, feedback, links, listed, runs, sealed, steps
-from syncd.state.links import SyncRule
+from syncd.state.links import Promoted, SyncRule
+from syncd.state.newcomers import NOBODY, Newcomers
 from syncd.state.reads import Read, SyncRow
 from syncd.upload.rounds import check_moved, refuse_missing_groups
 from syncd.upload.session import Session
@@ -58,6 +59,11 @@ class Ground:
     seal: Callable[[Change], None] | None = None
     sealed: bool = False
 
+    @property
+    def looks_at_each(self) -> bool:
+        """Whether every single change is asked for, those of newcomers too."""
+        return bool(self.show or self.cost or self.seal or self.sealed)
+
 
 def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
     """Promote what was read unless a guard trips; then the held changes are kept for `approve`."""
@@ -70,21 +76,22 @@ def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
         try:
             with state.tx():
                 step.struck = links.strike_forgotten(state, sync)
-                tally, step.same = _apply(ground, sync, feed, read, undecided)
+                tally, done = _apply(ground, sync, feed, read, undecided)
+                step.same = done.same
                 approved = runs.approvals(state, sync.name)
-                _count(ground, sync, tally, approved, book)
+                each = ground.looks_at_each or bool(approved)
+                _count(ground, sync, tally, done.newcomers, approved, book, each=each)
                 shrink = shrunk(tally, ground.limits)
                 tally.shrink_approved = shrink_digest(shrink) in approved
                 step.trips = judge(tally, ground.limits)
-                books.note_candidates(state, sync)
+                books.note_candidates(state, sync, first_new=done.first_new)
                 if step.trips:
+                    _note_newcomers(ground, sync, NOBODY if each else done.newcomers, book)
                     step.held_fates = books.held_fates(state, sync)
                     raise _HeldBackError
                 approvals.use(state, sync.name, run=session.run)
                 runs.release_held(state, sync.name)
-                steps.note_stepped(state)
-                if ground.sealed:
-                    sealed.step_only_planned(state, sync.name)
+                _note_stepped(ground, sync, done.newcomers)
         except _HeldBackError:
             session.groups.load()
         step.held = book.count if step.trips else 0
@@ -108,6 +115,16 @@ def promote_read(ground: Ground, sync: SyncRow, feed: Feed, read: Read) -> Step:
     return step
 
 
+def _note_stepped(ground: Ground, sync: SyncRow, who: Newcomers) -> None:
+    """Where only some people are meant, or each is shown: whom this step touches, for the rest of the run."""
+    state = ground.session.state
+    if ground.looks_at_each or ground.chosen:
+        steps.touch(state, who)
+        steps.note_stepped(state)
+    if ground.sealed:
+        sealed.step_only_planned(state, sync.name)
+
+
 def _leave_unplanned(
     ground: Ground, sync: SyncRow, feed: Feed, read: Read, undecided: set[int]
 ) -> None:
@@ -118,7 +135,8 @@ def _leave_unplanned(
         sealed.note_causes(state, sync)
         with contextlib.suppress(_HeldBackError), state.tx():
             links.strike_forgotten(state, sync)
-            _apply(ground, sync, feed, read, undecided)
+            _, done = _apply(ground, sync, feed, read, undecided)
+            steps.touch(state, done.newcomers)
             for one in steps.touched(state, sync):
                 _judge_whole(ground, sync, one.now)
             found = sealed.strays(state, sync)
@@ -160,15 +178,16 @@ def meet_pending(ground: Ground, sync: SyncRow) -> None:
 
 def _apply(
     ground: Ground, sync: SyncRow, feed: Feed, read: Read, undecided: set[int]
-) -> tuple[Tally, int]:
+) -> tuple[Tally, Promoted]:
     """Promote, link, merge, adopt: what the run would build on (inside the transaction)."""
     session, state = ground.session, ground.session.state
     steps.prepare_touched(state)
     if read.unchanged_source:
         steps.touch_waiting(state, sync)
-        return Tally(live_before=links.live_count(state, sync)), 0
+        return Tally(live_before=links.live_count(state, sync)), Promoted(sync.last_rowno + 1)
     books.note_gone(state, sync)
-    promoted = links.promote(state, sync)
+    rule = ground.rules[sync.sync]
+    promoted = links.promote(state, sync, rule, session.groups)
     if not ground.chosen and not read.passed_over:
         steps.save_read(state, sync, read, version=feed.version, now_s=session.now_s())
     links.link(state, ground.rules, undecided)
@@ -180,9 +199,10 @@ def _apply(
             steps.mark_listed(state, sync)
         links.merge_touched(state, ground.rules, session.groups)
     if not ground.chosen:
-        steps.touch_waiting(state, sync)
+        steps.touch_waiting(state, sync, but=promoted.newcomers)
     if not feed.settings.create_groups:
-        refuse_missing_groups(session, steps.touched_groups(state), sync=feed.name)
+        wanted = steps.touched_groups(state) | promoted.newcomers.gids
+        refuse_missing_groups(session, wanted, sync=feed.name)
     tally = Tally(
         live_before=promoted.live_before,
         read=read.read,
@@ -191,40 +211,47 @@ def _apply(
         first_run=sync.promoted_at is None,
         filter_changed=sync.version is not None and sync.version != feed.version,
     )
-    return tally, promoted.same
+    return tally, promoted
 
 
 def _count(
-    ground: Ground, sync: SyncRow, tally: Tally, approved: set[bytes], book: steps.ChangeBook
+    ground: Ground,
+    sync: SyncRow,
+    tally: Tally,
+    who: Newcomers,
+    approved: set[bytes],
+    book: steps.ChangeBook,
+    *,
+    each: bool,
 ) -> None:
-    """Fill the tally with what this step adds, approved changes excepted; every change goes into the book."""
+    """Fill the tally with what this step adds, approved changes excepted; every change goes into the book.
+
+    each: newcomers too are looked at one by one; else they are counted by what they want, and are in no book.
+    """
     session, state = ground.session, ground.session.state
-    kinds, names = session.groups.kinds, session.groups.names
+    if each:
+        steps.touch(state, who)
+    else:
+        tally.creates += who.count  # nobody of them would be mailed
     for one in steps.touched(state, sync):
-        person = one.now
-        _judge_whole(ground, sync, person)
-        todo = added(person, one.before, kinds)
-        change = change_of(person, todo, sync=sync.name, names=names, kinds=kinds)
-        if change is None:
+        _judge_whole(ground, sync, one.now)
+        noted = _note(ground, sync, one, book)
+        if noted is None:
             continue
-        if ground.cost is not None:
-            ground.cost(person, todo)
-        digest = digest_of(change)
-        # The source's opt-outs were applied before, and are held by nothing.
-        book.add(change, digest, free=todo.leave_all)
-        steps.note_changing(state, person.cid)
-        steps.let_pass(state, person.cid, enrolments(todo, kinds))
+        change, todo, digest = noted
         if digest in approved:
-            approvals.note_carried_out(state, person.cid, run=session.run)
+            approvals.note_carried_out(state, one.now.cid, run=session.run)
             tally.gone_approved += int(todo.delete or todo.removal)
             continue
         count(tally, change, todo, known=one.known, leaves=one.leaves)
     if tally.group_removals:
         sizes = steps.group_sizes(state, sync)
+        names = session.groups.names
         tally.group_sizes = {names[gid]: size for gid, size in sizes.items()}
     if tally.enrolled:
         _count_bounced(ground, sync, tally)
-    tally.confirmed = steps.confirmed_count(state, sync)
+    if tally.field_changes:
+        tally.confirmed = steps.confirmed_count(state, sync)
 
 
 def _count_bounced(ground: Ground, sync: SyncRow, tally: Tally) -> None:
@@ -236,3 +263,30 @@ def _count_bounced(ground: Ground, sync: SyncRow, tally: Tally) -> None:
     for gid, counts in feedback.of_groups(state, syncs).items():
         if names[gid] in tally.enrolments:
             tally.bounced[f"the group {names[gid]!r}"] = counts
+
+
+def _note(
+    ground: Ground, sync: SyncRow, one: steps.Touched, book: steps.ChangeBook
+) -> tuple[Change, Work, bytes] | None:
+    """One person's change, into the book; None when the step changes nothing for this person."""
+    groups, state = ground.session.groups, ground.session.state
+    todo = added(one.now, one.before, groups.kinds)
+    change = change_of(one.now, todo, sync=sync.name, names=groups.names, kinds=groups.kinds)
+    if change is None:
+        return None
+    if ground.cost is not None:
+        ground.cost(one.now, todo)
+    digest = digest_of(change)
+    # The source's opt-outs were applied before, and are held by nothing.
+    book.add(change, digest, free=todo.leave_all)
+    steps.note_changing(state, one.now.cid)
+    steps.let_pass(state, one.now.cid, enrolments(todo, groups.kinds))
+    return change, todo, digest
+
+
+def _note_newcomers(ground: Ground, sync: SyncRow, who: Newcomers, book: steps.ChangeBook) -> None:
+    """The step is held: newcomers, so far only counted, are kept one by one for `approve`."""
+    state = ground.session.state
+    steps.touch(state, who)
+    for one in steps.touched(state, sync, first=who.first, last=who.last):
+        _note(ground, sync, one, book)

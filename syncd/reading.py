@@ -6,6 +6,7 @@ Nothing here changes the state: a read counts only once it is promoted. A read t
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 
@@ -18,6 +19,8 @@ from syncd.connector import (
     Record,
     Request,
     Resync,
+    Table,
+    Tabular,
     Tombstone,
 )
 from syncd.core.mapping import Mapping
@@ -131,7 +134,7 @@ def read(state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, wat
     return found
 
 
-def _guarded(events: Iterator[Event], source: str) -> Iterator[Event]:
+def _guarded(events: Iterator[Event | Table], source: str) -> Iterator[Event | Table]:
     with asking(source):
         yield from events
 
@@ -150,14 +153,16 @@ class _Reading:
         found.full = cursor is None
         names = feed.mapping.names
         fields = None if "record" in names else names
-        events = feed.connector.read(Request(cursor=cursor, fields=fields))
+        events = self._events(Request(cursor=cursor, fields=fields))
         try:
             for event in _guarded(events, feed.settings.source):
-                if type(event) is Record:  # the hot path first
+                if type(event) is Table:  # the hot paths first
+                    self._table(event)
+                elif type(event) is Record:
                     self._record(event)
                 else:
                     self._other(event)
-            self._walk.flush()
+            self._walk.finish()
         except SourceError as error:
             self._walk.keep_opt_outs()
             if isinstance(error, DuplicateKey):
@@ -172,6 +177,36 @@ class _Reading:
             self._walk.mark_gone(list(self._walk.unseen()))
         count_staged(self._state, found)
         return found
+
+    def _events(self, request: Request) -> Iterator[Event | Table]:
+        connector = self._feed.connector
+        if connector.ABILITIES.tables and not self._with_id:
+            return cast("Tabular", connector).tables(request)
+        return connector.read(request)
+
+    def _table(self, table: Table) -> None:
+        """Many records at once: where all are as before, nothing is done for each but its fingerprint."""
+        mapping, found, count = self._feed.mapping, self._found, len(table.keys)
+        fingerprints = mapping.fingerprints(table.names, table.rows)
+        if fingerprints is None or not count or not table.keys[0]:  # no key: the address is mapped
+            for record in table.records():
+                self._record(record)
+            return
+        found.read += count
+        self._watch.advance(count)
+        known = self._walk.find_all(table.keys, table.place)
+        wanted = [one is not None and one[2] is None for one in known]
+        if all(wanted) and fingerprints == [one and one[1] for one in known]:
+            found.same += count
+            return
+        for index, (before, fingerprint) in enumerate(zip(known, fingerprints, strict=True)):
+            if before is not None and before[1] == fingerprint and before[2] != GONE:
+                found.add_same(before[2])
+                continue
+            fields = dict(zip(table.names, table.rows[index], strict=True))
+            self._walk.stage(
+                before, table.keys[index], fingerprint, mapping.map(fields), table.place(index)
+            )
 
     def _record(self, record: Record) -> None:
         found, mapping = self._found, self._feed.mapping
@@ -191,12 +226,12 @@ class _Reading:
                     found.nameless_places.append(record.place)
                 return
         known = self._walk.find(key, record.place)
-        if known is not None and known.fingerprint == fingerprint and known.skip != GONE:
-            found.add_same(known.skip)
+        if known is not None and known[1] == fingerprint and known[2] != GONE:
+            found.add_same(known[2])
             return
         self._walk.stage(known, key, fingerprint, outcome or mapping.map(fields), record.place)
 
-    def _other(self, event: Event) -> None:
+    def _other(self, event: Event | Table) -> None:
         match event:
             case Checkpoint(cursor):
                 self._found.cursor = cursor

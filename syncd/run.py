@@ -127,7 +127,7 @@ def _opened(
         open_state(path, rehearsal=rehearsal) as state,
     ):
         meanwhile = None if rehearsal else partial(events.take_over, state)
-        pool = Pool(clock, api.close, meanwhile=meanwhile)
+        pool = Pool(clock, api, meanwhile=meanwhile)
         try:
             yield _Run(settings, order, feeds, state, api, pool, clock, watch)
         finally:

@@ -98,7 +98,7 @@ def totals(api: FluenzR, clock: Clock) -> list[tuple[Campaign, Stats]]:
         with suppress(NotFound):  # deleted by hand since the listing
             stats[campaign.id] = yield partial(api.campaign_stats, campaign.id)
 
-    pool = Pool(clock, api.close)
+    pool = Pool(clock, api)
     try:
         pool.drive(ask(campaign) for campaign in campaigns)
     finally:

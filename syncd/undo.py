@@ -101,7 +101,7 @@ def undo(
     path = settings.state.path
     with hold(path, wait_s=wait_s, clock=clock), open_state(path) as state:
         extent = look(state, number)
-        pool = Pool(clock, api.close)
+        pool = Pool(clock, api)
         try:
             return _Undoing(
                 settings, state, api, pool, clock, watch, number, extent, show

@@ -225,7 +225,7 @@ def test_the_order_of_the_file_decides_and_not_that_of_the_state(
     state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = json.dumps({"f": {"firstName": "A"}, "c": {}, "g": [], "t": []})
-    contact(state.db, "ann@example.com", want=values, sent=None)
+    contact(state.db, "ann@example.com", want=values)
     for sync in (1, 2):
         record(state.db, sync, f"k{sync}", "ann@example.com", data=values, cid=5)
     out = told(state, "ann@example.com", capsys)
@@ -295,7 +295,7 @@ def test_a_group_keeps_its_name_of_today(state: State, capsys: pytest.CaptureFix
     add(state.db, "grp", gid=7, name="Clients 2026", kind="static")
     add(state.db, "grp_name", name="Clients", gid=7)
     payload = '{"f":{},"c":{},"g":[7],"t":[]}'
-    contact(state.db, "ann@example.com", want=payload, sent=payload)
+    contact(state.db, "ann@example.com", want=payload, sent_as="=")
     data = '{"f":{},"c":{},"g":["Clients"],"t":[]}'
     record(state.db, 1, "k1", "ann@example.com", cid=5, data=data)
     out = told(state, "ann@example.com", capsys)

@@ -402,3 +402,29 @@ def test_what_a_csv_writer_wrote_is_read(tmp_path_factory, table, delimiter, enc
     assert [list(record.fields.values()) for record in read(connector)] == [
         [str(n), *row[1:]] for n, row in enumerate(table)
     ]
+
+
+def test_tables_hold_the_same_rows_at_the_same_places(source):
+    """Blank lines, lines inside values, and more rows than a table has; the places are those of the file."""
+    many = "".join(f'{number},"N{number}\r\nand more"\n,\n' for number in range(3, 1200))
+    connector = source("id,name\n1,Ann\n\n2,Bob\n" + many)
+    tables = list(connector.tables(Request()))
+    assert len(tables) > 2
+    rows = [record for table in tables for record in table.records()]
+    assert rows == list(connector.read(Request()))
+    assert [record.place.rpartition(":")[2] for record in rows[:5]] == ["2", "4", "5", "8", "11"]
+    assert rows[-1].place.endswith(f":{5 + 3 * (1199 - 3)}")
+    (table,) = (
+        one for one in connector.tables(Request(fields=frozenset({"name"}))) if one.keys[0] == "1"
+    )
+    assert table.names == ["name"]
+
+
+def test_rows_before_a_broken_one_are_given_as_tables_too(source):
+    connector = source("id,name\n1,Ann\n2,Bob\n3\n4,Cat\n")
+    tables, found = connector.tables(Request()), []
+    found += next(tables).keys
+    found += next(tables).keys
+    with pytest.raises(SourceError, match=r"people\.csv:4: the row has 1 fields"):
+        next(tables)
+    assert found == ["1", "2"]

@@ -9,7 +9,7 @@ is a compiled closure.
 import hashlib
 import json
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -41,6 +41,36 @@ def compile_fingerprint(names: Iterable[str], version: str) -> Callable[[Mapping
         return digest.digest()
 
     return fingerprint
+
+
+def compile_fingerprints(
+    names: Iterable[str], version: str
+) -> Callable[[Sequence[str], Sequence[Sequence[Any]]], list[bytes] | None]:
+    """A function from the columns and the rows of a table to their fingerprints, the same as of each row as a record.
+
+    It gives None where the table lacks a name, or holds a value beyond plain JSON: then each row is asked for by itself.
+    """
+    ordered = sorted(names)
+    start = hashlib.blake2b(version.encode(), digest_size=DIGEST_BYTES)
+    dumps, sort_keys = orjson.dumps, orjson.OPT_SORT_KEYS
+
+    def fingerprints(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[bytes] | None:
+        if len(ordered) < 2 or not set(ordered) <= set(columns):
+            return None
+        found = []
+        values: Iterable[Any] = rows
+        if ordered != list(columns):
+            values = map(operator.itemgetter(*map(columns.index, ordered)), rows)
+        try:
+            for row in values:
+                digest = start.copy()
+                digest.update(dumps(row, _text, sort_keys))
+                found.append(digest.digest())
+        except TypeError:
+            return None
+        return found
+
+    return fingerprints
 
 
 def _nothing(_record: Mapping[str, Any]) -> tuple[()]:

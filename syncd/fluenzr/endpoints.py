@@ -26,7 +26,7 @@ Rows = tuple[int | None, list[Item]]  # the total, where it is said, and one pag
 
 
 class Endpoints:
-    """One FluenzR account; safe to use from up to 16 threads.
+    """One FluenzR account; safe to use from up to 40 threads.
 
     requests_per_minute: an upper bound, the server's own headers can lower it. share: of the limit,
     the rest is left to others. timeout_s: of a single wait; a request is over after twice that.

@@ -25,7 +25,7 @@ from syncd.errors import ConfigError, NoAnswer
 
 CONNECT_S_MAX = 10.0  # TCP and TLS, each
 POOL_S_MAX = 60.0  # for a free connection; there is one per thread, so this is never reached
-CONNECTIONS_MAX = 16  # as many as requests are ever in flight
+CONNECTIONS_MAX = 40  # as many as requests are ever in flight (syncd.upload.pool)
 KEEPALIVE_S = 4.0  # servers commonly close an idle connection after 5 s: never meet one closed
 DEADLINE_FACTOR = 2.0  # a whole exchange takes this many time-outs at most, however bytes drip in
 TOO_LARGE = "its body is larger than"

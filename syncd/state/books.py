@@ -3,6 +3,7 @@
 `scratch.candidate` holds the records of the run that were new, changed or gone; the rest was unchanged and is only counted.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 from syncd.state.reads import SyncRow
@@ -39,9 +40,9 @@ SELECT CASE
   WHEN c.state='new' THEN 'quarantined'
   WHEN c.wrote_run=? THEN 'changed'
   WHEN c.todo=1 THEN 'quarantined'
-  ELSE 'unchanged' END AS fate, count(*)
+  ELSE 'unchanged' END AS fate
 FROM scratch.candidate k LEFT JOIN record r ON r.rowno=k.rowno LEFT JOIN contact c ON c.cid=r.cid
-WHERE k.sync=? GROUP BY fate
+WHERE k.sync=?
 """
 
 
@@ -83,27 +84,31 @@ def prepare_books(state: State) -> None:
     state.db.execute(CANDIDATE)
 
 
-def note_candidates(state: State, sync: SyncRow) -> None:
-    """After a promotion: what must be accounted for at the end (inside a transaction)."""
+def note_candidates(state: State, sync: SyncRow, *, first_new: int) -> None:
+    """After a promotion: what must be accounted for at the end (inside a transaction). first_new: rowno of the first new record."""
     state.write(
         "INSERT OR REPLACE INTO scratch.candidate SELECT r.sync,r.rowno,'staged' FROM scratch.stage s"
-        " JOIN record r ON r.sync=? AND r.key=s.key WHERE s.same=0",
-        sync.sync,
+        " JOIN record r ON r.rowno=s.rowno WHERE s.kind IS NULL AND s.same=0"
     )
+    state.write(
+        "INSERT OR REPLACE INTO scratch.candidate SELECT sync,rowno,'staged' FROM record WHERE rowno BETWEEN ? AND ?",
+        first_new, sync.last_rowno,
+    )  # fmt: skip
 
 
 def note_gone(state: State, sync: SyncRow) -> None:
     """Before a promotion: records that are gone, by what they were (inside a transaction)."""
     state.write(
         "INSERT OR REPLACE INTO scratch.candidate SELECT r.sync,r.rowno,CASE WHEN r.live=1 THEN 'gone' ELSE"
-        " coalesce(r.skip,'gone') END FROM scratch.gone g JOIN record r USING(rowno) WHERE r.sync=?",
+        " coalesce(r.skip,'gone') END FROM scratch.gone g CROSS JOIN record r USING(rowno) WHERE r.sync=?",
         sync.sync,
     )
 
 
 def fates(state: State, sync: SyncRow, *, run: int, now_s: int) -> dict[str, int]:
     """What became of the candidates of one sync: fate -> records."""
-    return state.pairs(FATE, now_s, run, sync.sync)
+    # Counted here: grouping in SQL would sort them all.
+    return Counter(row[0] for row in state.db.execute(FATE, (now_s, run, sync.sync)))
 
 
 def held_fates(state: State, sync: SyncRow) -> dict[str, int]:

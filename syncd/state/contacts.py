@@ -27,10 +27,13 @@ BACKOFF_S_MAX = 24 * 3600
 NOTHING_KNOWN: frozenset[str] = frozenset()
 NONE: frozenset[int] = frozenset()
 
-# blocked: a linked record cannot be read; or one that never could be, at this address, may be an opt-out.
+# A linked record cannot be read; or one that never could be, at this address, may be an opt-out.
+BLOCKED = f"""(EXISTS(SELECT 1 FROM record r WHERE r.cid=c.cid AND r.skip='blocked')
+  OR EXISTS(SELECT 1 FROM record r INDEXED BY record_unread WHERE r.email=c.email AND r.cid IS NULL AND r.skip='blocked'
+    AND r.note LIKE '{OPT_OUT_UNREAD}%'))"""
+
 PERSON = f"""
-SELECT c.*, EXISTS(SELECT 1 FROM record r WHERE r.cid=c.cid AND r.skip='blocked') OR EXISTS(SELECT 1 FROM record r
-  WHERE r.email=c.email AND r.cid IS NULL AND r.skip='blocked' AND r.note LIKE '{OPT_OUT_UNREAD}%') AS blocked FROM contact c
+SELECT c.*, {BLOCKED} AS blocked FROM contact c
 """
 
 
@@ -117,17 +120,14 @@ def mark(
     """Commit the intent. joins, enters, tags: what it claims; mails: those of the groups and campaigns that mail whoever joins."""
     if body is None and how.kind in ("group", "tag"):
         body = {"g": sorted(joins), "t": sorted(tags)}
-    if how.kind == "create":
-        claimed = Payload(groups=frozenset(joins), tags=frozenset(tags))
-    else:
-        claimed = replace(
-            who.sent,
-            groups=who.sent.groups | set(joins),
-            tags=who.sent.tags | set(tags),
-            campaigns=who.sent.campaigns | set(enters),
-        )
+    claimed = replace(
+        who.sent,
+        groups=who.sent.groups | set(joins),
+        tags=who.sent.tags | set(tags),
+        campaigns=who.sent.campaigns | set(enters),
+    )
     state.write(
-        "UPDATE contact SET inflight=?,inflight_at=?,unsettled=?,sent=?,body=? WHERE cid=?",
+        "UPDATE contact SET inflight=?,inflight_at=?,unsettled=?,sent_as=?,body=? WHERE cid=?",
         how.kind, how.server_ms, how.now_s, claimed.dump(),
         None if body is None else orjson.dumps(body).decode(), who.cid,
     )  # fmt: skip
@@ -151,7 +151,9 @@ def unmark(state: State, who: Person) -> None:
     """Definitely not applied: back to where it was before the mark."""
     sent = None if who.state == "new" else who.sent.dump()
     state.write(
-        "UPDATE contact SET inflight=NULL,body=NULL,unsettled=0,sent=? WHERE cid=?", sent, who.cid
+        "UPDATE contact SET inflight=NULL,body=NULL,unsettled=0,sent_as=? WHERE cid=?",
+        sent,
+        who.cid,
     )
     state.write("DELETE FROM never WHERE cid=? AND sure=0", who.cid)
 
@@ -159,36 +161,11 @@ def unmark(state: State, who: Person) -> None:
 def confirm(state: State, cid: int, sent: Payload, *, run: int) -> None:
     """The perfectly expected answer: FluenzR has `sent` of ours."""
     state.write(
-        "UPDATE contact SET sent=?,inflight=NULL,body=NULL,unsettled=0,err=NULL,tries=0,wrote_run=? WHERE cid=?",
+        "UPDATE contact SET sent_as=iif(want=?1,'=',?1),inflight=NULL,body=NULL,unsettled=0,err=NULL,tries=0,wrote_run=?2"
+        " WHERE cid=?3",
         sent.dump(), run, cid,
     )  # fmt: skip
     ledger.confirm(state, cid)
-
-
-def confirm_created(
-    state: State,
-    cid: int,
-    sent: Payload,
-    *,
-    made_ms: int | None,
-    rid: str | None,
-    run: int,
-    more: bool = False,
-) -> None:
-    """FluenzR has made it. Without a Date nothing proves that it is ours. more: something is left to do.
-
-    rid: None after a bulk, which tells no ids; it stays unknown until it is needed.
-    """
-    state.write(
-        "UPDATE contact SET state='ok',status='active',todo=?5,sent=?1,inflight=NULL,unsettled=0,err=NULL,tries=0,wrote_run=?2,"
-        "origin=CASE WHEN inflight_at IS NOT NULL AND ?3 IS NOT NULL THEN 'created' ELSE 'adopted' END,"
-        "made_from=inflight_at,made=?3,made_run=?2 WHERE cid=?4",
-        sent.dump(), run, made_ms, cid, more,
-    )  # fmt: skip
-    if rid is not None:
-        state.write("UPDATE OR IGNORE contact SET rid=? WHERE cid=?", rid, cid)
-    if sent.groups:
-        ledger.confirm(state, cid)
 
 
 def set_email(state: State, cid: int, email: str) -> None:
@@ -237,7 +214,7 @@ def absorb(state: State, cid: int, shown: Shown, *, run: int) -> None:
     ours = is_just_made(claim, want, shown) or is_ours(claim, shown)
     new = _less_not_entered(state, cid, ours_of(want, sent, shown), shown)
     state.write(
-        "UPDATE contact SET rid=?,status=?,state='ok',origin=?,sent=?,inflight=NULL,body=NULL,unsettled=0,"
+        "UPDATE contact SET rid=?,status=?,state='ok',origin=?,sent_as=?,inflight=NULL,body=NULL,unsettled=0,"
         "todo=1,touch=max(touch,origin IS NOT ?),read_run=? WHERE cid=?",
         shown.rid, shown.status, "created" if ours else "adopted", new.dump(),
         "created" if ours else "adopted", run, cid,
@@ -291,7 +268,7 @@ def _to_be_erased(state: State, cid: int, shown: Shown) -> None:
         state.write("UPDATE record SET dirty=live WHERE rowno=?", rowno)
     taken = state.value("SELECT 1 FROM contact WHERE email=? AND cid<>?", shown.email, cid)
     state.write(
-        "UPDATE contact SET state='forget',rid=?,inflight=NULL,unsettled=0,todo=1,touch=0,want=NULL,sent=NULL,"
+        "UPDATE contact SET state='forget',rid=?,inflight=NULL,unsettled=0,todo=1,touch=0,want=NULL,sent_as=NULL,"
         "move_to=NULL,email=CASE WHEN ? THEN '?'||cid ELSE ? END WHERE cid=?",
         shown.rid, taken, shown.email, cid,
     )  # fmt: skip
@@ -305,7 +282,7 @@ def absent(state: State, cid: int, *, run: int) -> None:
         drop(state, cid)
     elif row["inflight"] == "create":  # the create was not applied
         state.write(
-            "UPDATE contact SET state='new',rid=NULL,sent=NULL,inflight=NULL,unsettled=0,todo=1,read_run=? WHERE cid=?",
+            "UPDATE contact SET state='new',rid=NULL,sent_as=NULL,inflight=NULL,unsettled=0,todo=1,read_run=? WHERE cid=?",
             run, cid,
         )  # fmt: skip
         state.write("DELETE FROM never WHERE cid=? AND sure=0", cid)
@@ -313,12 +290,12 @@ def absent(state: State, cid: int, *, run: int) -> None:
         row["state"] == "new"
     ):  # opted out in the source, and not in FluenzR: nothing to take out of anything
         state.write(
-            "UPDATE contact SET sent=?,inflight=NULL,unsettled=0,touch=1,read_run=? WHERE cid=?",
+            "UPDATE contact SET sent_as=?,inflight=NULL,unsettled=0,touch=1,read_run=? WHERE cid=?",
             Payload(out=True).dump() if (load(row["want"]) or EMPTY).out else None, run, cid,
         )  # fmt: skip
     else:  # somebody deleted it by hand: it stays deleted
         state.write(
-            "UPDATE contact SET state='new',rid=NULL,sent=NULL,origin=NULL,made_run=NULL,inflight=NULL,body=NULL,unsettled=0,"
+            "UPDATE contact SET state='new',rid=NULL,sent_as=NULL,origin=NULL,made_run=NULL,inflight=NULL,body=NULL,unsettled=0,"
             "todo=1,touch=1,move_to=NULL,read_run=? WHERE cid=?",
             run, cid,
         )  # fmt: skip
@@ -380,7 +357,7 @@ def settle(
 
 def note_sent(state: State, cid: int, sent: Payload) -> None:
     """What counts as sent, whatever a read has shown (inside a transaction)."""
-    state.write("UPDATE contact SET sent=? WHERE cid=?", sent.dump(), cid)
+    state.write("UPDATE contact SET sent_as=? WHERE cid=?", sent.dump(), cid)
 
 
 def note_written(state: State, cid: int, *, run: int, created: bool) -> None:

@@ -44,7 +44,7 @@ FROM contact c WHERE ekey(c.email) NOT IN {IN_KEYS} AND c.cid IN
 """
 
 ERASE = """
-UPDATE contact SET state='forget',email=?,origin=NULL,status=NULL,policy=NULL,want=NULL,sent=NULL,move_to=NULL,body=NULL,
+UPDATE contact SET state='forget',email=?,origin=NULL,status=NULL,policy=NULL,want=NULL,sent_as=NULL,move_to=NULL,body=NULL,
 err=NULL,touch=0,todo=1,tries=0,not_before=0 WHERE cid=?
 """
 

@@ -102,7 +102,7 @@ class Groups:
             sent = orjson.loads(text)
             sent["g"] = [g for g in sent["g"] if g != gid]
             self._state.write(
-                "UPDATE contact SET sent=?,todo=1 WHERE cid=?",
+                "UPDATE contact SET sent_as=?,todo=1 WHERE cid=?",
                 orjson.dumps(sent, option=orjson.OPT_SORT_KEYS).decode(),
                 cid,
             )

@@ -13,8 +13,9 @@ from syncd.core.link import Link, LinkFacts, decide_link
 from syncd.core.merge import Contribution, merge
 from syncd.core.model import GroupKind
 from syncd.core.undo import Exemption, lay_over
-from syncd.state import ledger, undone
+from syncd.state import ledger, newcomers, undone
 from syncd.state.groups import Groups
+from syncd.state.newcomers import NOBODY, Newcomers
 from syncd.state.reads import SyncRow
 from syncd.state.store import State
 
@@ -41,11 +42,12 @@ FORGOTTEN = "EXISTS (SELECT 1 FROM never WHERE what='#' AND (k=ekey(s.email) OR 
 
 @dataclass(slots=True)
 class Promoted:
-    """What a promotion did to the records: how many left, and how many of a read were the same after mapping."""
+    """What a promotion did to the records. first_new: rowno from which on they are new."""
 
-    left: int = 0  # live before, not live now
-    same: int = 0  # another raw record, the same mapped one
+    first_new: int
     live_before: int = 0
+    same: int = 0  # another raw record, the same mapped one
+    newcomers: Newcomers = NOBODY
 
 
 def strike_forgotten(state: State, sync: SyncRow) -> int:
@@ -77,7 +79,7 @@ def apply_opt_outs(state: State, sync: SyncRow) -> int:
     new = 0
     rows = state.db.execute(
         "SELECT s.key,s.email,r.cid FROM scratch.stage s LEFT JOIN record r ON r.sync=? AND r.key=s.key"
-        f" WHERE s.skip='opted_out' AND NOT {FORGOTTEN}",
+        f" WHERE s.kind IS NULL AND s.skip='opted_out' AND NOT {FORGOTTEN}",
         (sync.sync, sync.sync),
     )
     for key, email, cid in rows.fetchall():
@@ -113,24 +115,28 @@ def _carry_over_merges(state: State, sync: SyncRow) -> None:
             state.write("UPDATE contact SET touch=1 WHERE cid=?", cid)
 
 
-def promote(state: State, sync: SyncRow) -> Promoted:
-    """Make the staged records the known ones."""
-    done = Promoted(live_before=live_count(state, sync))
+def promote(state: State, sync: SyncRow, rule: SyncRule, groups: Groups) -> Promoted:
+    """Make the staged records the known ones; newcomers have their contacts at once."""
+    done = Promoted(_first_free(state, sync), live_count(state, sync))
     state.write("DELETE FROM scratch.left")
     state.write(
         "INSERT OR IGNORE INTO scratch.left SELECT cid FROM record WHERE live=1 AND cid IS NOT NULL AND rowno IN"
-        " (SELECT rowno FROM scratch.gone UNION ALL SELECT rowno FROM scratch.stage WHERE skip IN ('filtered','opted_out'))"
+        " (SELECT rowno FROM scratch.gone UNION ALL"
+        " SELECT rowno FROM scratch.stage WHERE kind IS NULL AND skip IN ('filtered','opted_out'))"
     )
     # Somebody at such an address may have waited for a record that could not be read.
     state.write(
         "UPDATE contact SET touch=1 WHERE email IN (SELECT email FROM record WHERE cid IS NULL AND skip='blocked'"
-        " AND rowno IN (SELECT rowno FROM scratch.stage UNION ALL SELECT rowno FROM scratch.gone))"
+        " AND rowno IN (SELECT rowno FROM scratch.stage WHERE kind IS NULL UNION ALL SELECT rowno FROM scratch.gone))"
     )
     _keep_unread_parts(state)
     done.same = _promote_changed(state)
-    _promote_new(state, sync)
+    gids = newcomers.set_odd_apart(state, sync, groups)
+    done.newcomers = newcomers.promote(
+        state, sync, gids, first_rowno=done.first_new, policy=rule.policy
+    )
     state.write(
-        "UPDATE contact SET touch=1 WHERE cid IN (SELECT r.cid FROM record r JOIN scratch.gone g USING(rowno))"
+        "UPDATE contact SET touch=1 WHERE cid IN (SELECT r.cid FROM scratch.gone g CROSS JOIN record r USING(rowno))"
     )
     state.write(
         "UPDATE record SET live=0,dirty=0,skip='gone',note=NULL WHERE rowno IN (SELECT rowno FROM scratch.gone)"
@@ -139,8 +145,6 @@ def promote(state: State, sync: SyncRow) -> Promoted:
     state.write(
         "DELETE FROM record WHERE rowno IN (SELECT rowno FROM scratch.gone) AND cid IS NULL"
     )
-    entered = state.value("SELECT count(*) FROM scratch.entered")
-    done.left = done.live_before + entered - live_count(state, sync)
     return done
 
 
@@ -154,11 +158,20 @@ def live_count(state: State, sync: SyncRow) -> int:
     return count
 
 
+def _first_free(state: State, sync: SyncRow) -> int:
+    top = state.value(
+        "SELECT max(rowno) FROM record WHERE rowno BETWEEN ? AND ?",
+        sync.first_rowno,
+        sync.last_rowno,
+    )
+    return (top or sync.first_rowno) + 1
+
+
 def _keep_unread_parts(state: State) -> None:
     """Memberships that this read did not give are not known: what was known stays."""
     rows = state.rows(
         "SELECT s.id,s.data,r.data FROM scratch.stage s LEFT JOIN record r USING(rowno)"
-        " WHERE s.data IS NOT NULL AND (json_extract(s.data,'$.\"g?\"') OR json_extract(s.data,'$.\"t?\"'))"
+        " WHERE s.kind IS NULL AND s.data IS NOT NULL AND (json_extract(s.data,'$.\"g?\"') OR json_extract(s.data,'$.\"t?\"'))"
     )
     for row, text, before_text in rows:
         data, before = orjson.loads(text), orjson.loads(before_text or "{}")
@@ -171,59 +184,38 @@ def _keep_unread_parts(state: State) -> None:
 
 def _promote_changed(state: State) -> int:
     """Records that were there before; how many mean the same as before."""
-    state.write(
-        "INSERT INTO scratch.entered SELECT r.rowno FROM scratch.stage s JOIN record r USING(rowno)"
-        " WHERE s.skip IS NULL AND r.live=0"
-    )
     same = state.write(
-        "UPDATE record SET fingerprint=s.fingerprint FROM scratch.stage s WHERE record.rowno=s.rowno"
+        "UPDATE record SET fingerprint=s.fingerprint FROM scratch.stage s WHERE s.kind IS NULL AND record.rowno=s.rowno"
         " AND s.skip IS NULL AND record.live=1 AND record.skip IS NULL AND record.email=s.email AND record.data=s.data"
     )
     state.write(
         "UPDATE scratch.stage SET same=1 WHERE rowno IN (SELECT r.rowno FROM record r JOIN scratch.stage s USING(rowno)"
-        " WHERE s.skip IS NULL AND r.live=1 AND r.skip IS NULL AND r.email=s.email AND r.data=s.data)"
+        " WHERE s.kind IS NULL AND s.skip IS NULL AND r.live=1 AND r.skip IS NULL AND r.email=s.email AND r.data=s.data)"
     )
     # Another address: whatever FluenzR refused before is a new question now.
     state.write(
         "UPDATE contact SET tries=0,not_before=0 WHERE cid IN (SELECT r.cid FROM record r JOIN scratch.stage s"
-        " USING(rowno) WHERE s.skip IS NULL AND r.email IS NOT s.email)"
+        " USING(rowno) WHERE s.kind IS NULL AND s.skip IS NULL AND r.email IS NOT s.email)"
     )
     state.write(
         "UPDATE record SET email=s.email,fingerprint=s.fingerprint,data=s.data,skip=NULL,note=NULL,live=1,dirty=1"
-        " FROM scratch.stage s WHERE record.rowno=s.rowno AND s.skip IS NULL"
+        " FROM scratch.stage s WHERE s.kind IS NULL AND record.rowno=s.rowno AND s.skip IS NULL"
         " AND NOT (record.live=1 AND record.skip IS NULL AND record.email=s.email AND record.data=s.data)"
     )
     # No usable address, or not to be understood: frozen at its last good state. What was gone stays gone.
     state.write(
         "UPDATE record SET fingerprint=s.fingerprint,skip=s.skip,note=s.note FROM scratch.stage s"
-        " WHERE record.rowno=s.rowno AND s.skip IN ('address','blocked')"
+        " WHERE s.kind IS NULL AND record.rowno=s.rowno AND s.skip IN ('address','blocked')"
     )
     state.write(
         "UPDATE contact SET touch=1 WHERE cid IN (SELECT r.cid FROM record r JOIN scratch.stage s USING(rowno)"
-        " WHERE s.skip IS NOT NULL)"
+        " WHERE s.kind IS NULL AND s.skip IS NOT NULL)"
     )
     state.write(
         "UPDATE record SET fingerprint=s.fingerprint,skip=s.skip,note=s.note,live=0,dirty=0,email=coalesce(s.email,record.email)"
-        " FROM scratch.stage s WHERE record.rowno=s.rowno AND s.skip IN ('filtered','opted_out')"
+        " FROM scratch.stage s WHERE s.kind IS NULL AND record.rowno=s.rowno AND s.skip IN ('filtered','opted_out')"
     )
     return same
-
-
-def _promote_new(state: State, sync: SyncRow) -> None:
-    top = state.value(
-        "SELECT max(rowno) FROM record WHERE rowno BETWEEN ? AND ?",
-        sync.first_rowno,
-        sync.last_rowno,
-    )
-    base = (top or sync.first_rowno) + 1
-    state.write(
-        "INSERT INTO record(rowno,sync,key,email,fingerprint,data,skip,note,live,dirty)"
-        " SELECT ?+row_number() OVER (ORDER BY id)-1,?,key,email,fingerprint,data,skip,note,skip IS NULL,skip IS NULL"
-        " FROM scratch.stage WHERE rowno IS NULL ORDER BY id",
-        base, sync.sync,
-    )  # fmt: skip
-    state.write("INSERT INTO scratch.entered SELECT rowno FROM record WHERE rowno>=? AND rowno<=? AND live=1",
-        base, sync.last_rowno)  # fmt: skip
 
 
 # --- link ---------------------------------------------------------------------------------------------------------
@@ -270,7 +262,8 @@ def link(state: State, rules: Mapping[int, SyncRule], undecided: set[int]) -> No
     syncs = [row[0] for row in state.rows("SELECT sync FROM sync")]
     for sync in sorted(syncs, key=lambda s: (rules.get(s, GONE_SYNC).rank, s)):
         rownos = state.db.execute(
-            "SELECT rowno FROM record WHERE dirty=1 AND live=1 AND sync=? ORDER BY key", (sync,)
+            "SELECT rowno FROM record INDEXED BY record_dirty WHERE dirty=1 AND live=1 AND sync=? ORDER BY key",
+            (sync,),
         ).fetchall()
         for (rowno,) in rownos:
             _link_one(state, rowno, undecided)

@@ -92,6 +92,8 @@ def adopt(state: State, *, run: int) -> int:
 
 def forget_absent_opt_outs(state: State) -> None:
     """After a whole listing: who opted out in the source and is not in FluenzR needs no look-up (inside a transaction)."""
+    if state.value("SELECT 1 FROM never WHERE what='-' LIMIT 1") is None:
+        return
     state.write(
         "DELETE FROM contact WHERE state='new' AND inflight IS NULL AND want LIKE '%\"out\":true%'"
         " AND NOT EXISTS (SELECT 1 FROM scratch.listed l WHERE l.email=contact.email)"

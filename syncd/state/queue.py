@@ -17,7 +17,7 @@ from syncd.state.store import State
 NOBODY = -1  # no contact's number
 CHUNK_ROWS = 1000  # due contacts that are loaded at a time
 
-DUE = """{person} WHERE c.todo=1 AND c.touch=0 AND c.inflight IS NULL AND c.not_before<=? AND c.cid>?
+DUE = """{person} INDEXED BY contact_todo WHERE c.todo=1 AND c.touch=0 AND c.inflight IS NULL AND c.not_before<=? AND c.cid>?
 AND {where} ORDER BY c.cid LIMIT ?"""
 
 
@@ -93,6 +93,12 @@ def contested(state: State, person: Person) -> bool:
     return found is not None
 
 
+def contested_addresses(state: State) -> set[str]:
+    """All addresses of which that may hold; usually none."""
+    rows = state.rows("SELECT email FROM record INDEXED BY record_dirty WHERE dirty=1 AND live=1")
+    return {row[0] for row in rows}
+
+
 def read_in(state: State, cid: int) -> int | None:
     """The run that last read the contact whole."""
     run: int | None = state.value("SELECT read_run FROM contact WHERE cid=?", cid)
@@ -128,12 +134,14 @@ def row(state: State, cid: int) -> sqlite3.Row | None:
     return state.one("SELECT * FROM contact WHERE cid=?", cid)
 
 
-def wanted_groups(state: State) -> set[int]:
-    """gid of every group that a waiting contact wants."""
-    rows = state.rows(
-        "SELECT DISTINCT j.value FROM contact c, json_each(c.want,'$.g') j WHERE c.todo=1"
+def is_group_wanted(state: State, gid: int) -> bool:
+    """Whether a waiting contact wants this group."""
+    found = state.value(
+        "SELECT 1 FROM contact c WHERE c.todo=1"
+        " AND EXISTS(SELECT 1 FROM json_each(c.want,'$.g') WHERE value=?) LIMIT 1",
+        gid,
     )
-    return {r[0] for r in rows}
+    return found is not None
 
 
 # --- in doubt -----------------------------------------------------------------------------------------------------
@@ -228,7 +236,7 @@ def body_of(state: State, cid: int) -> dict[str, Any]:
 def send_again(state: State, cid: int, known: Payload) -> None:
     """What was in flight is sent again, all of its fields (inside a transaction)."""
     state.write(
-        "UPDATE contact SET inflight=NULL,body=NULL,unsettled=0,todo=1,sent=? WHERE cid=?",
+        "UPDATE contact SET inflight=NULL,body=NULL,unsettled=0,todo=1,sent_as=? WHERE cid=?",
         known.dump(),
         cid,
     )
@@ -246,14 +254,16 @@ def undecidable(state: State) -> set[int]:
     """Contacts of which nothing can be decided now: in flight, or being erased."""
     return {
         r[0]
-        for r in state.rows("SELECT cid FROM contact WHERE inflight IS NOT NULL OR state='forget'")
+        for r in state.rows(
+            "SELECT cid FROM contact WHERE inflight IS NOT NULL UNION SELECT cid FROM contact WHERE state='forget'"
+        )
     }
 
 
 def moved(state: State) -> list[int]:
     """Contacts of live records whose link is open and whose address is another one."""
     rows = state.rows(
-        "SELECT DISTINCT c.cid FROM record r JOIN contact c ON c.cid=r.cid"
+        "SELECT DISTINCT c.cid FROM record r INDEXED BY record_dirty CROSS JOIN contact c ON c.cid=r.cid"
         " WHERE r.dirty=1 AND r.live=1 AND r.email<>c.email AND c.state='ok'"
     )
     return [r[0] for r in rows]

@@ -6,7 +6,7 @@ the walk goes on from there. Only new and changed records are mapped and staged;
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -16,7 +16,14 @@ from syncd.errors import SourceError
 from syncd.migrations import ROWNO_BITS
 from syncd.state.store import State
 
+LEFT_OUT_MAX = (
+    8  # records in a row that a source may have left out without a look-up of the next one
+)
 STAGE_ROWS = 1000  # rows a statement; other sizes were within the noise
+KINDS_MAX = (
+    1000  # sets of groups and tags that are kept apart; people of any other are decided one by one
+)
+ALL_SEEN = 0xFF  # a byte of eight records
 GONE = "gone"  # record.skip of a row that the source no longer has
 
 
@@ -58,19 +65,22 @@ def sync_row(state: State, name: str) -> SyncRow:
     return SyncRow(**{**dict(row), "listed": bool(row["listed"])})
 
 
+# kind: of a new record that is wanted, which groups and tags; NULL: whatever needs a second look. Few do, so they have an index.
 STAGE = """
 CREATE TABLE IF NOT EXISTS scratch.stage(
-  id INTEGER PRIMARY KEY, rowno INTEGER UNIQUE, key TEXT NOT NULL UNIQUE, email TEXT, fingerprint BLOB NOT NULL,
-  data TEXT, skip TEXT, note TEXT, place TEXT NOT NULL,
+  id INTEGER PRIMARY KEY, rowno INTEGER, key TEXT NOT NULL, email TEXT, fingerprint BLOB NOT NULL,
+  data TEXT, kind INTEGER, skip TEXT, note TEXT, place TEXT NOT NULL,
   same INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS scratch.stage_rare ON stage(rowno) WHERE kind IS NULL;
+CREATE TABLE IF NOT EXISTS scratch.kind(kind INTEGER PRIMARY KEY, names TEXT NOT NULL, cut INTEGER NOT NULL, want TEXT);
 CREATE TABLE IF NOT EXISTS scratch.gone(rowno INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS scratch.merged(loser TEXT NOT NULL, winner TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS scratch.entered(rowno INTEGER);
 CREATE TABLE IF NOT EXISTS scratch.left(cid INTEGER PRIMARY KEY);
+DROP INDEX IF EXISTS scratch.stage_key;
 DELETE FROM scratch.stage;
+DELETE FROM scratch.kind;
 DELETE FROM scratch.gone;
-DELETE FROM scratch.merged;
-DELETE FROM scratch.entered
+DELETE FROM scratch.merged
 """
 
 
@@ -80,13 +90,8 @@ def prepare_stage(state: State) -> None:
         state.db.execute(statement)
 
 
-@dataclass(slots=True)
-class Known:
-    """One record of the state, as the walk compares it."""
-
-    rowno: int
-    fingerprint: bytes
-    skip: str | None
+# One record of the state, as the walk compares it: key, fingerprint, skip, rowno. As SQLite gives it, for there is one a row.
+Known = tuple[str, bytes, str | None, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +114,13 @@ class Walk:
             sync.first_rowno,
             sync.last_rowno,
         )
+        self._empty = top is None
         self._seen = bytearray(((top or self._base) - self._base) // 8 + 1)
         self._rows: list[tuple[object, ...]] = []
+        self._kinds: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[int, bytes]] = {}
         self._cursor: sqlite3.Cursor
-        self._ahead: sqlite3.Row | None
+        self._ahead: list[Known] = []  # rows of the state that come next, from `_at` on
+        self._at = 0
         self._go_on_after(self._base - 1)
 
     def _go_on_after(self, rowno: int) -> None:
@@ -120,26 +128,68 @@ class Walk:
             "SELECT key,fingerprint,skip,rowno FROM record WHERE rowno>? AND rowno<=? ORDER BY rowno",
             (rowno, self._sync.last_rowno),
         )
-        self._ahead = next(self._cursor, None)
+        self._cursor.row_factory = None
+        self._ahead, self._at = [], 0
+
+    def _look_ahead(self, rows: int) -> None:
+        """Have so many rows of the state at hand, if there are."""
+        if len(self._ahead) - self._at < rows:
+            self._ahead = self._ahead[self._at :]
+            self._ahead += self._cursor.fetchmany(rows)
+            self._at = 0
+
+    def find_all(self, keys: Sequence[str], place: Callable[[int], str]) -> Sequence[Known | None]:
+        """The record of each key, marked as seen; None for a new one. Raises SourceError when one was seen in this read.
+
+        In step, one comparison tells it of all; else each is looked for.
+        """
+        count = len(keys)
+        if self._empty:
+            return [None] * count
+        self._look_ahead(count)
+        ahead = self._ahead[self._at : self._at + count]
+        if [row[0] for row in ahead] == keys and self._see_range(ahead[0][3], ahead[-1][3], count):
+            self._at += count
+            return ahead
+        return [self.find(key, place(index)) for index, key in enumerate(keys)]
 
     def find(self, key: str, place: str) -> Known | None:
         """The record of this key, marked as seen; None for a new one. Raises SourceError when it was seen in this read."""
-        row = self._ahead
-        if row is not None and row[0] == key:
-            self._ahead = next(self._cursor, None)
+        if self._empty:
+            return None
+        self._look_ahead(1)
+        row = next(
+            (r for r in self._ahead[self._at : self._at + LEFT_OUT_MAX] if r[0] == key), None
+        )
+        if row is not None:
+            self._at = self._ahead.index(row, self._at) + 1
         else:
-            row = self._state.db.execute(
+            found = self._state.db.execute(
                 "SELECT key,fingerprint,skip,rowno FROM record WHERE sync=? AND key=?",
                 (self._sync.sync, key),
             ).fetchone()
-            if row is None:
+            if found is None:
                 return None
+            row = (found[0], found[1], found[2], found[3])
             self._go_on_after(row[3])
-        place_bit, bit = (row[3] - self._base) >> 3, 1 << ((row[3] - self._base) & 7)
-        if self._seen[place_bit] & bit:
+        at = row[3] - self._base
+        if self._seen[at >> 3] & (1 << (at & 7)):
             raise DuplicateKey(key, place)
-        self._seen[place_bit] |= bit
-        return Known(row[3], row[1], row[2])
+        self._seen[at >> 3] |= 1 << (at & 7)
+        return row
+
+    def _see_range(self, first: int, last: int, count: int) -> bool:
+        """Mark records that follow one another as seen, unless there are gaps, or one of them was seen already."""
+        low, high = first - self._base, last - self._base
+        if high - low != count - 1:
+            return False
+        here = slice(low >> 3, (high >> 3) + 1)
+        marks = ((1 << count) - 1) << (low & 7)
+        seen = int.from_bytes(self._seen[here], "little")
+        if seen & marks:
+            return False
+        self._seen[here] = (seen | marks).to_bytes(here.stop - here.start, "little")
+        return True
 
     def close(self) -> None:
         """End the walk: nothing of the state is being read any more."""
@@ -154,39 +204,67 @@ class Walk:
         self, known: Known | None, key: str, fingerprint: bytes, outcome: Outcome, place: str
     ) -> None:
         """Keep a new or changed record for the promotion. Raises DuplicateKey."""
-        rowno = known.rowno if known else None
+        rowno = known[3] if known else None
         row: tuple[object, ...]
         if isinstance(outcome, Wanted):
-            row = (rowno, key, outcome.email, fingerprint, dump(outcome), None, None, place)
+            kind, data = self._dumped(outcome)
+            if known is not None:
+                kind = None
+            row = (rowno, key, outcome.email, fingerprint, data, kind, None, None, place)
         else:
             row = (
-                rowno, key, outcome.email, fingerprint, None, outcome.reason.value, outcome.detail, place,
+                rowno, key, outcome.email, fingerprint, None, None, outcome.reason.value, outcome.detail, place,
             )  # fmt: skip
         self._rows.append(row)
         if len(self._rows) >= STAGE_ROWS:
             self.flush()
 
+    def _dumped(self, wanted: Wanted) -> tuple[int | None, str]:
+        """The mapped record as the state keeps it, and its kind: which groups and tags it ends with."""
+        if not (wanted.groups_complete and wanted.tags_complete) or wanted.campaigns:
+            return None, dump(wanted)  # campaigns: whoever is to be mailed by one is looked at
+        names = (wanted.groups, wanted.tags)
+        known = self._kinds.get(names)
+        if known is None:
+            tail = _json({"g": wanted.groups, "t": wanted.tags})[1:]
+            known = (len(self._kinds), tail)
+            if len(self._kinds) < KINDS_MAX:
+                self._kinds[names] = known
+                self._state.db.execute(
+                    "INSERT INTO scratch.kind VALUES(?,?,?,NULL)",
+                    (known[0], f"{{{tail.decode()}", len(tail.decode())),
+                )
+        kind, tail = known
+        head = _json({"c": wanted.custom_fields, "f": wanted.fields})
+        text = b"%b,%b" % (head[:-1], tail)
+        return kind if kind < KINDS_MAX else None, text.decode()
+
+    def finish(self) -> None:
+        """The read is complete. Raises DuplicateKey when two of its records have the same key."""
+        self.flush()
+        twice = self._state.value(
+            "SELECT key FROM scratch.stage WHERE rowno IS NULL GROUP BY key HAVING count(*)>1 LIMIT 1"
+        )
+        if twice is not None:
+            first, second = self._state.rows(
+                "SELECT place FROM scratch.stage WHERE key=? ORDER BY id LIMIT 2", twice
+            )
+            raise DuplicateKey(twice, second[0], first=first[0])
+
     def flush(self) -> None:
         """Write what is staged so far."""
-        try:
-            self._insert("INSERT", self._rows)
-        except sqlite3.IntegrityError:
-            seen = dict(self._state.db.execute("SELECT key,place FROM scratch.stage").fetchall())
-            for row in self._rows:
-                key, place = str(row[1]), str(row[7])
-                if seen.setdefault(key, place) != place:
-                    raise DuplicateKey(key, place, first=seen[key]) from None
-            raise
+        self._insert(self._rows)
         self._rows.clear()
 
     def keep_opt_outs(self) -> None:
         """The read is broken: of what is not written yet only the opt-outs count."""
-        self._insert("INSERT OR IGNORE", [row for row in self._rows if row[5] == "opted_out"])
+        self._insert([row for row in self._rows if row[6] == "opted_out"])
         self._rows.clear()
 
-    def _insert(self, insert: str, rows: list[tuple[object, ...]]) -> None:
+    def _insert(self, rows: list[tuple[object, ...]]) -> None:
         self._state.db.executemany(
-            f"{insert} INTO scratch.stage(rowno,key,email,fingerprint,data,skip,note,place) VALUES(?,?,?,?,?,?,?,?)",
+            "INSERT INTO scratch.stage(rowno,key,email,fingerprint,data,kind,skip,note,place)"
+            " VALUES(?,?,?,?,?,?,?,?,?)",
             rows,
         )
 
@@ -199,6 +277,7 @@ class Walk:
     def lose(self, key: str) -> "Lost":
         """The source says that this record is gone, perhaps after it was given in the same read: the later word counts."""
         self.flush()
+        self._state.write("CREATE INDEX IF NOT EXISTS scratch.stage_key ON stage(key)")
         staged = self._state.write("DELETE FROM scratch.stage WHERE key=?", key) > 0
         row = self._state.one(
             "SELECT rowno,skip FROM record WHERE sync=? AND key=?", self._sync.sync, key
@@ -217,12 +296,15 @@ class Walk:
 
     def unseen(self) -> Iterator[int]:
         """Rows that a complete full read has not given, and that were not gone before."""
-        for (rowno,) in self._state.db.execute(
-            "SELECT rowno FROM record WHERE rowno BETWEEN ? AND ? AND skip IS NOT 'gone'",
-            (self._sync.first_rowno, self._sync.last_rowno),
-        ):
-            if not self.was_seen(rowno):
-                yield rowno
+        for place, marks in enumerate(self._seen):
+            if marks == ALL_SEEN:
+                continue
+            for bit in range(8):
+                rowno = self._base + (place << 3) + bit
+                if not marks & (1 << bit) and self._state.value(
+                    "SELECT 1 FROM record WHERE rowno=? AND skip IS NOT 'gone'", rowno
+                ):
+                    yield rowno
 
 
 class DuplicateKey(SourceError):
@@ -249,7 +331,11 @@ def dump(wanted: Wanted) -> str:
         data["g?"] = True
     if not wanted.tags_complete:
         data["t?"] = True
-    return orjson.dumps(data, option=orjson.OPT_SORT_KEYS).decode()
+    return _json(data).decode()
+
+
+def _json(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 @dataclass(slots=True)
@@ -300,7 +386,7 @@ def count_staged(state: State, found: Read) -> None:
     found.staged_skipped = state.pairs("SELECT skip,count(*) FROM scratch.stage GROUP BY skip")
     found.gone_skipped = state.pairs(
         "SELECT CASE WHEN r.live=1 THEN NULL ELSE r.skip END AS was,count(*) FROM scratch.gone g"
-        " JOIN record r USING(rowno) GROUP BY was"
+        " CROSS JOIN record r USING(rowno) GROUP BY was"
     )
     found.gone = sum(found.gone_skipped.values())
 

@@ -124,6 +124,6 @@ def _wake(state: State, contact: Row, *, opted_in: bool) -> None:
         assert known is not None
         sent = None if contact["state"] == "new" else replace(known, out=False).dump()
     state.write(
-        "UPDATE contact SET sent=?,touch=1,todo=1,tries=0,not_before=0 WHERE cid=?",
+        "UPDATE contact SET sent_as=?,touch=1,todo=1,tries=0,not_before=0 WHERE cid=?",
         sent, contact["cid"],
     )  # fmt: skip

@@ -12,10 +12,12 @@ from syncd.core.change import Change
 from syncd.core.person import Person, load
 from syncd.state.contacts import PERSON, people_of
 from syncd.state.links import TOUCHED_BEFORE
+from syncd.state.newcomers import NOBODY, Newcomers
 from syncd.state.reads import Read, SyncRow
 from syncd.state.store import State
 
 CHUNK_ROWS = 500
+CID_MAX = 2**63 - 1  # SQLite's largest number
 
 STEPPED = "CREATE TABLE IF NOT EXISTS scratch.stepped(cid INTEGER PRIMARY KEY)"
 
@@ -25,8 +27,8 @@ TOUCHED = (
         "SELECT c.*",
         "SELECT c.*, t.want AS want_before, t.policy AS policy_before, EXISTS(SELECT 1 FROM scratch.left l WHERE l.cid=c.cid)"
         " AND NOT EXISTS(SELECT 1 FROM record r WHERE r.cid=c.cid AND r.sync=?1 AND r.live=1) AS leaves",
-    )
-    + " JOIN scratch.touched t ON t.cid=c.cid WHERE c.cid>?2 ORDER BY c.cid LIMIT ?3"
+    ).replace("FROM contact c", "FROM scratch.touched t CROSS JOIN contact c ON c.cid=t.cid")
+    + " WHERE t.cid>?2 AND t.cid<=?3 ORDER BY t.cid LIMIT ?4"
 )
 
 PENDING = (
@@ -52,11 +54,19 @@ def prepare_touched(state: State) -> None:
 def moved_contacts(state: State, sync: SyncRow) -> list[int]:
     """Contacts whose records have another address in the read that is staged."""
     rows = state.rows(
-        "SELECT DISTINCT c.cid FROM scratch.stage s JOIN record r ON r.rowno=s.rowno JOIN contact c ON c.cid=r.cid"
-        " WHERE r.sync=? AND s.skip IS NULL AND s.email<>c.email AND c.state='ok'",
+        "SELECT DISTINCT c.cid FROM scratch.stage s CROSS JOIN record r ON r.rowno=s.rowno CROSS JOIN contact c ON c.cid=r.cid"
+        " WHERE r.sync=? AND s.kind IS NULL AND s.skip IS NULL AND s.email<>c.email AND c.state='ok'",
         sync.sync,
     )
     return [row[0] for row in rows]
+
+
+def touch(state: State, newcomers: Newcomers) -> None:
+    """Newcomers count as touched, too: they were not wanted before."""
+    state.write(
+        "INSERT OR IGNORE INTO scratch.touched SELECT cid,NULL,NULL FROM contact WHERE cid BETWEEN ? AND ?",
+        newcomers.first, newcomers.last,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +79,16 @@ class Touched:
     leaves: bool
 
 
-def touched(state: State, sync: SyncRow) -> Iterator[Touched]:
-    """Contacts that this step of a sync has touched."""
-    last = 0
-    while rows := state.rows(TOUCHED, sync.sync, last, CHUNK_ROWS):
+def touched(
+    state: State, sync: SyncRow, *, first: int = 1, last: int = CID_MAX
+) -> Iterator[Touched]:
+    """Contacts that this step of a sync has touched. first, last: of their cids."""
+    done = first - 1
+    while rows := state.rows(TOUCHED, sync.sync, done, last, CHUNK_ROWS):
         for row, person in zip(rows, people_of(state, rows), strict=True):
             known = row["want_before"] is not None and row["state"] == "ok"
             yield Touched(person, _before(person, row), known, bool(row["leaves"]))
-        last = rows[-1]["cid"]
+        done = rows[-1]["cid"]
 
 
 def _before(person: Person, row: sqlite3.Row) -> Person | None:
@@ -88,15 +100,18 @@ def _before(person: Person, row: sqlite3.Row) -> Person | None:
 
 # Somebody who waits to be enrolled and was judged by no guard yet: not to be before, or only since the last step was over.
 WAITING = """
-SELECT cid,want,policy FROM contact c WHERE todo=1 AND sync=? AND EXISTS(
+SELECT cid,want,policy FROM contact c INDEXED BY contact_todo WHERE todo=1 AND sync=? AND cid NOT BETWEEN ? AND ? AND EXISTS(
   SELECT 1 FROM (SELECT value FROM json_each(c.want,'$.g') UNION ALL SELECT value FROM json_each(c.want,'$.p')) w
   JOIN grp g ON g.gid=w.value WHERE g.kind<>'static' AND NOT EXISTS(SELECT 1 FROM judged j WHERE j.cid=c.cid AND j.gid=w.value))
 """
 
 
-def touch_waiting(state: State, sync: SyncRow) -> None:
-    """Judge those too whose enrolment waits for it, though nothing of this step concerns them (inside a transaction)."""
-    state.write(f"INSERT OR IGNORE INTO scratch.touched {WAITING}", sync.sync)
+def touch_waiting(state: State, sync: SyncRow, *, but: Newcomers = NOBODY) -> None:
+    """Judge those too whose enrolment waits for it, though nothing of this step concerns them (inside a transaction).
+
+    but: nobody mails these.
+    """
+    state.write(f"INSERT OR IGNORE INTO scratch.touched {WAITING}", sync.sync, but.first, but.last)
 
 
 def let_pass(state: State, cid: int, gids: Iterable[int]) -> None:
@@ -106,7 +121,9 @@ def let_pass(state: State, cid: int, gids: Iterable[int]) -> None:
 
 def forget_judged(state: State) -> None:
     """Of whom nothing waits any more, a later enrolment is judged anew (inside a transaction)."""
-    state.write("DELETE FROM judged WHERE cid IN (SELECT cid FROM contact WHERE todo=0)")
+    state.write(
+        "DELETE FROM judged WHERE EXISTS(SELECT 1 FROM contact c WHERE c.cid=judged.cid AND c.todo=0)"
+    )
 
 
 def touched_groups(state: State) -> set[int]:

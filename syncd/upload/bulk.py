@@ -1,15 +1,15 @@
-"""Creates and field updates, up to 1000 contacts a request, or one by one where the account has no bulk endpoint.
+"""Field updates, up to 1000 contacts a request, or one by one where the account has no bulk endpoint; and what bulk answers mean.
 
-A bulk create skips who is there already and never touches a stranger; a bulk update carries fields only, never groups or tags.
+A bulk update carries fields only, never groups or tags.
 Only an answer whose numbers fit says that it was applied; anything else leaves the contacts in flight, to be read.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
-from syncd.core.person import EMPTY, Payload, Person
-from syncd.errors import Conflict, NotFound, NotSupported, Refused, Unanswered
+from syncd.core.person import EMPTY, Person
+from syncd.errors import NotFound, NotSupported, Refused, Unanswered
 from syncd.fluenzr.types import BulkAnswer
 from syncd.state import contacts, listed
 from syncd.state.runs import log_change
@@ -18,7 +18,6 @@ from syncd.upload.session import NOT_SENT, Session, encode, words_of
 
 BULK_ROWS_MAX = 1000  # FluenzR's own limit [D]
 TOO_LARGE = 413  # says nothing about people: smaller batches may pass
-DATE_STEP_MS = 1000  # a Date header is cut to the second: the moment itself is up to one later
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,132 +27,6 @@ class Update:
     person: Person
     fields: dict[str, Any]
     custom_fields: dict[str, Any]
-
-
-def wanted(person: Person) -> Payload:
-    """What a create sends: clearing is for contacts that exist."""
-    want = person.want or EMPTY
-    return replace(
-        want,
-        fields={k: v for k, v in want.fields.items() if v is not None},
-        custom_fields={k: v for k, v in want.custom_fields.items() if v is not None},
-        campaigns=frozenset(),
-    )
-
-
-# --- creates ------------------------------------------------------------------------------------------------------
-
-
-def create_body(person: Person) -> dict[str, Any]:
-    """One contact of a create request, without its groups."""
-    want = wanted(person)
-    body: dict[str, Any] = {"email": person.email, **want.fields}
-    if want.custom_fields:
-        body["customFields"] = want.custom_fields
-    if want.tags:
-        body["tags"] = sorted(want.tags)
-    return body
-
-
-def mark_created(session: Session, people: Sequence[Person], gids: tuple[int, ...]) -> None:
-    """Commit that these people are about to be created in these groups."""
-    how, mails = session.mark("create"), session.mails(gids)
-    with session.state.tx():
-        for person in people:
-            tags = person.want.tags if person.want else ()
-            contacts.mark(session.state, person, how, joins=gids, mails=mails, tags=tags)
-    session.sent += 1
-
-
-def create_many(session: Session, people: Sequence[Person], gids: tuple[int, ...]) -> Job:
-    """One bulk create for people who join the same groups; halved while FluenzR refuses it as a whole."""
-    mark_created(session, people, gids)
-    body = encode(
-        {
-            "contacts": [create_body(person) for person in people],
-            "groupIds": session.rids(gids),
-            "onDuplicate": "skip",
-        }
-    )
-    answer = yield from _ask_bulk(session, people, body)
-    if isinstance(answer, Refused):
-        if len(people) == 1:
-            with session.state.tx():
-                _refuse(session, "create", people[0], words_of(answer), alone=True)
-        elif not _refuse_together(session, "create", people, answer):
-            half = len(people) // 2
-            yield from create_many(session, people[:half], gids)
-            yield from create_many(session, people[half:], gids)
-        return
-    if answer is None:
-        return
-    bad = _named(answer, [person.email for person in people])
-    if answer.skipped or answer.updated or answer.created + len(bad) != len(people):
-        _leave_in_doubt(
-            session, people
-        )  # some were there already, or the numbers do not fit: read each
-        return
-    with session.state.tx():
-        for place, person in enumerate(people):
-            if place in bad:
-                contacts.unmark(session.state, person)
-                _refuse(session, "create", person, bad[place], alone=len(people) == 1)
-            else:
-                _created(session, person, gids, answer.date_ms)
-    if answer.created:
-        session.alike["create", people[0].tries].taken()
-    session.watch.advance(len(people), detail=session.budget())
-
-
-def create_one(session: Session, person: Person, gids: tuple[int, ...]) -> Job:
-    """POST /contacts, where there is no bulk endpoint."""
-    mark_created(session, [person], gids)
-    body = encode({**create_body(person), "groupIds": session.rids(gids)})
-    try:
-        answer = yield lambda: session.api.create(body)
-    except NOT_SENT:
-        session.unmark([person])
-        raise
-    except Conflict:
-        _leave_in_doubt(session, [person])  # there already: read and adopted
-    except Refused as error:
-        with session.state.tx():
-            contacts.unmark(session.state, person)
-            session.refuse(person.cid, words_of(error))
-    except Unanswered as error:
-        session.doubt([person.cid], error)
-    else:
-        with session.state.tx():
-            _created(session, person, gids, answer.date_ms, rid=answer.contact.id)
-        session.watch.advance(1, detail=session.budget())
-
-
-def _created(
-    session: Session,
-    person: Person,
-    gids: tuple[int, ...],
-    made_ms: int | None,
-    *,
-    rid: str | None = None,
-) -> None:
-    sent = replace(wanted(person), groups=frozenset(gids))
-    if made_ms is not None:
-        made_ms += DATE_STEP_MS
-    contacts.confirm_created(
-        session.state,
-        person.cid,
-        sent,
-        made_ms=made_ms,
-        rid=rid,
-        run=session.run,
-        more=bool(person.want and (person.want.campaigns or person.want.groups != sent.groups)),
-    )
-    sync = session.sync_of(person.cid)
-    session.books.add(sync, "created")
-    if gids:
-        session.books.add(sync, "grouped")
-    if session.mails(gids):
-        session.books.add(sync, "enrolled")
 
 
 # --- updates ------------------------------------------------------------------------------------------------------
@@ -191,18 +64,21 @@ def update_many(session: Session, updates: Sequence[Update]) -> Job:
     session.sent += 1
     clears_with = session.clears_with
     rows = [update_body(update, clears_with=clears_with) for update in updates]
-    answer = yield from _ask_bulk(
-        session, people, encode({"contacts": rows, "onDuplicate": "update"})
+    answer = yield from ask_bulk(
+        session,
+        people,
+        encode({"contacts": rows, "onDuplicate": "update"}),
+        unmark=lambda: session.unmark(people),
     )
     if isinstance(answer, Refused):
         yield from _halve_update(session, updates, answer, clears_with=clears_with)
         return
     if answer is None:
         return
-    bad = _named(answer, [person.email for person in people])
+    bad = named(answer, [person.email for person in people])
     if answer.skipped or answer.created or answer.updated + len(bad) != len(people):
         # Somebody was deleted or renamed by hand, and the request has made a new contact: read each.
-        _leave_in_doubt(session, people)
+        leave_in_doubt(session, people)
         return
     again: list[Update] = []
     with session.state.tx():
@@ -214,7 +90,7 @@ def update_many(session: Session, updates: Sequence[Update]) -> Job:
             if clears_with is None and _clears(update):
                 again.append(update)
             else:
-                _refuse(session, "update", update.person, bad[place], alone=len(people) == 1)
+                refuse(session, "update", update.person, bad[place], alone=len(people) == 1)
     if answer.updated:
         session.alike["update", people[0].tries].taken()
     if again:
@@ -233,8 +109,8 @@ def _halve_update(
             yield from update_many(session, updates)
         else:
             with session.state.tx():
-                _refuse(session, "update", people[0], words_of(error), alone=True)
-    elif not _refuse_together(session, "update", people, error):
+                refuse(session, "update", people[0], words_of(error), alone=True)
+    elif not refuse_together(session, "update", people, error):
         half = len(updates) // 2
         yield from update_many(session, updates[:half])
         yield from update_many(session, updates[half:])
@@ -260,7 +136,7 @@ def update_one(session: Session, update: Update) -> Job:
         session.unmark([person])
         raise
     except NotFound:
-        _leave_in_doubt(session, [person])
+        leave_in_doubt(session, [person])
     except Refused as error:
         with session.state.tx():
             contacts.unmark(session.state, person)
@@ -319,28 +195,44 @@ def _written(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 # --- answers ------------------------------------------------------------------------------------------------------
 
 
-def _ask_bulk(
-    session: Session, people: Sequence[Person], body: bytes
+class Asked(Protocol):
+    """Somebody whom a request is about."""
+
+    @property
+    def cid(self) -> int:
+        """The contact's number."""
+
+    @property
+    def email(self) -> str:
+        """Its address."""
+
+    @property
+    def tries(self) -> int:
+        """How often it failed."""
+
+
+def ask_bulk(
+    session: Session, people: Sequence[Asked], body: bytes, *, unmark: Callable[[], None]
 ) -> Generator[Request, Any, BulkAnswer | Refused | None]:
     """Send one bulk request. None: in doubt, or to be sent one by one. Refused: nothing applied, and the marks are taken back."""
     try:
         answer: BulkAnswer = yield lambda: session.api.bulk(body)
     except NOT_SENT:
-        session.unmark(people)
+        unmark()
         raise
     except NotSupported:
-        session.unmark(people)
+        unmark()
         session.no_bulk()
         return None
     except Refused as error:
-        session.unmark(people)
+        unmark()
         return error
     except Unanswered as error:
         session.doubt([person.cid for person in people], error)
         return None
     said = _refusal_of_all(answer, len(people))
     if said is not None:
-        session.unmark(people)
+        unmark()
     return said or answer
 
 
@@ -352,14 +244,14 @@ def _refusal_of_all(answer: BulkAnswer, asked: int) -> Refused | None:
     return Refused(f"FluenzR took nobody of {asked}", why=answer.errors[0].message)
 
 
-def _refuse(session: Session, kind: str, person: Person, words: str, *, alone: bool) -> None:
+def refuse(session: Session, kind: str, person: Asked, words: str, *, alone: bool) -> None:
     """FluenzR's words about one person (inside a transaction). alone: in the request."""
     if alone:
         session.alike[kind, person.tries].refused(words, person.email)
     session.refuse(person.cid, words)
 
 
-def _refuse_together(session: Session, kind: str, people: Sequence[Person], error: Refused) -> bool:
+def refuse_together(session: Session, kind: str, people: Sequence[Asked], error: Refused) -> bool:
     """Whether these are put off as they are, for FluenzR refuses everybody alike: a batch that could be halved is not."""
     alike = session.alike[kind, people[0].tries]
     if not alike.general or error.status == TOO_LARGE:
@@ -370,12 +262,13 @@ def _refuse_together(session: Session, kind: str, people: Sequence[Person], erro
     return True
 
 
-def _leave_in_doubt(session: Session, people: Sequence[Person]) -> None:
+def leave_in_doubt(session: Session, people: Sequence[Asked]) -> None:
+    """An answer came that does not say what was applied: they are read at once."""
     with session.state.tx():
         contacts.answered(session.state, [person.cid for person in people])
 
 
-def _named(answer: BulkAnswer, emails: Sequence[str]) -> dict[int, str]:
+def named(answer: BulkAnswer, emails: Sequence[str]) -> dict[int, str]:
     """place in the request -> FluenzR's words, for the errors that say whom they mean: by index or by address [?]."""
     nothing_done = not (answer.created or answer.updated or answer.skipped)
     if nothing_done and len(answer.errors) == len(emails):

@@ -11,8 +11,9 @@ from typing import Any
 
 from syncd.clock import Clock
 from syncd.errors import Interrupted
+from syncd.fluenzr import FluenzR
 
-THREADS_MAX = 16  # requests in flight; enough for 900 a minute at a second each
+THREADS_MAX = 40  # requests in flight; enough for 1000 a minute at two seconds each. Threads start when they are needed
 STOP_CHECK_S = 0.5  # how often a stop is looked for while answers are awaited
 SLOW_S = 10.0  # a request that takes longer may still wait for its turn: it is kept in mind as sent just now
 STOP_WAIT_S = 5.0  # how long answers are still awaited after a stop
@@ -23,20 +24,17 @@ Job = Generator[Request, Any, None]
 
 
 class Pool:
-    """A few threads for requests. abort: closes the connections, so that a stop does not wait for time-outs.
+    """A few threads for the requests to one account.
 
-    meanwhile: called twice a second while jobs are driven, between their steps: never inside a transaction.
+    What would only wait for the limiter is not begun: whoever is killed has less in doubt. meanwhile: called twice a second
+    while jobs are driven, between their steps: never inside a transaction.
     still_waiting: the same, while a request takes long, with the epoch second at which it was handed over.
     """
 
     def __init__(
-        self,
-        clock: Clock,
-        abort: Callable[[], None],
-        *,
-        meanwhile: Callable[[], object] | None = None,
+        self, clock: Clock, api: FluenzR, *, meanwhile: Callable[[], object] | None = None
     ) -> None:
-        self._clock, self._abort, self._meanwhile = clock, abort, meanwhile
+        self._clock, self._api, self._meanwhile = clock, api, meanwhile
         self._looked_s = clock.monotonic_s()
         self.still_waiting: Callable[[float], None] | None = None
         self._handed_over_s: dict[Future[Any], float] = {}
@@ -66,9 +64,10 @@ class Pool:
             if failure is not None and stop_at_s is None:
                 stop_at_s = self._clock.monotonic_s() + STOP_WAIT_S
             if self._clock.stopped() and stop_at_s and self._clock.monotonic_s() > stop_at_s:
-                self._abort()
+                self._api.close()  # so that a stop does not wait for time-outs
             self._look_up()
-            done, _ = wait(active, timeout=STOP_CHECK_S, return_when=FIRST_COMPLETED)
+            timeout_s = min(self._api.budget().wait_s or STOP_CHECK_S, STOP_CHECK_S)
+            done, _ = wait(active, timeout=timeout_s, return_when=FIRST_COMPLETED)
             self._tell_of_slow_ones()
             for future in done:
                 del self._handed_over_s[future]
@@ -84,12 +83,17 @@ class Pool:
             self._meanwhile()
 
     def _fill(self, active: dict[Future[Any], Job], source: Iterator[Job]) -> Iterator[Job] | None:
-        while len(active) < THREADS_MAX:
+        while not active or self._has_room(active):
             job = next(source, None)
             if job is None:
                 return None
             self._step(active, job, partial(next, job))
         return source
+
+    def _has_room(self, active: dict[Future[Any], Job]) -> bool:
+        """Whether one more may begin. What is answered is recorded first, so a fast server has few at a time, and memory stays flat."""
+        full = len(active) >= THREADS_MAX or any(future.done() for future in active)
+        return not full and self._api.budget().wait_s <= 0
 
     def _resume(
         self, active: dict[Future[Any], Job], job: Job, future: Future[Any]

@@ -4,16 +4,17 @@ A round begins with the records whose address has changed: their contacts are re
 reading what is in doubt.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from syncd.core.person import Person, Work, enrolments, work
 from syncd.errors import ConfigError, Conflict, Unanswered
-from syncd.state import listed, queue
+from syncd.state import creating, listed, queue
+from syncd.state.creating import Creation
 from syncd.state.groups import SeenGroup
 from syncd.state.links import SyncRule, link, merge_touched
 from syncd.state.queue import Filter
-from syncd.upload import bulk, by_id, campaigns
+from syncd.upload import bulk, by_id, campaigns, creates
 from syncd.upload.erase import erase_due
 from syncd.upload.listing import read_groups
 from syncd.upload.pool import Job
@@ -82,9 +83,8 @@ def create_groups(session: Session) -> None:
     missing = session.groups.to_create()
     if not missing:
         return
-    wanted = queue.wanted_groups(session.state)
     for gid in missing:
-        if gid not in wanted:
+        if not queue.is_group_wanted(session.state, gid):
             continue  # named once, by a configuration or a source of the past
         name = session.groups.names[gid]
         try:
@@ -157,18 +157,22 @@ def _create(session: Session) -> None:
 
 
 def _creates(session: Session) -> Iterator[Job]:
-    batches: Batches[tuple[tuple[int, ...], int], Person] = Batches()
-    for person, todo in _due(session, queue.ABSENT):
-        if not todo.create or queue.contested(session.state, person):
-            continue
+    found = creating.due(
+        session.state,
+        session.groups.kinds,
+        now_s=session.now_s(),
+        only_stepped=session.only_stepped,
+    )
+    batches: Batches[tuple[tuple[int, ...], int], Creation] = Batches()
+    for one in found:
         if session.one_by_one:
-            yield bulk.create_one(session, person, todo.join)
+            yield creates.create_one(session, one)
             continue
         # What failed as often goes together: it may sink its batch again, and whoever was not tried alone comes first.
-        for (gids, _), people in batches.add((todo.join, person.tries), person):
-            yield bulk.create_many(session, people, gids)
+        for (gids, _), people in batches.add((one.gids, one.tries), one):
+            yield creates.create_many(session, people, gids)
     for (gids, _), people in batches.rest():
-        yield bulk.create_many(session, people, gids)
+        yield creates.create_many(session, people, gids)
 
 
 def _update(session: Session) -> None:
@@ -316,15 +320,16 @@ class Batches(Generic[Key, Item]):
         self._waiting: dict[Key, list[Item]] = {}
         self._count = 0
 
-    def add(self, key: Key, item: Item) -> Iterator[tuple[Key, list[Item]]]:
+    def add(self, key: Key, item: Item) -> Sequence[tuple[Key, list[Item]]]:
         """Add one item; the batch that is full by it, if any."""
         batch = self._waiting.setdefault(key, [])
         batch.append(item)
         self._count += 1
         if len(batch) >= bulk.BULK_ROWS_MAX:
-            yield self._take(key)
-        elif self._count >= BUFFER_ROWS_MAX:
-            yield self._take(max(self._waiting, key=lambda k: len(self._waiting[k])))
+            return (self._take(key),)
+        if self._count >= BUFFER_ROWS_MAX:
+            return (self._take(max(self._waiting, key=lambda k: len(self._waiting[k]))),)
+        return ()
 
     def rest(self) -> Iterator[tuple[Key, list[Item]]]:
         """What is left."""

@@ -303,7 +303,7 @@ def opened(
     state: State, api: FluenzR, clock: Clock, watch: Watch, *, kind: str, settle_s: float
 ) -> Iterator[Session]:
     """A session of a command that is no sync, with its run in the history and its scratch tables."""
-    pool = Pool(clock, api.close)
+    pool = Pool(clock, api)
     try:
         with state.tx():
             number = runs.start_run(state, now_s=int(clock.now_s()), kind=kind)
