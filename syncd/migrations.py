@@ -335,7 +335,9 @@ CREATE INDEX contact_touch ON contact(cid) WHERE touch=1;
 
 CREATE INDEX contact_inflight ON contact(cid) WHERE inflight IS NOT NULL;
 
-CREATE INDEX contact_feedback ON contact(sync,status) WHERE status IN ('bounced','unsubscribed');
+CREATE INDEX contact_feedback ON contact(sync,status) WHERE status IN ('unsubscribed','bounced','blocked','replied');
+
+CREATE TRIGGER written_back_gone AFTER DELETE ON record BEGIN DELETE FROM written_back WHERE rowno=OLD.rowno; END;
 
 CREATE INDEX contact_late ON contact(cid) WHERE tries>0;
 

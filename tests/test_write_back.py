@@ -272,3 +272,14 @@ def test_a_file_that_cannot_be_written_fails_the_batch(tmp_path: Path) -> None:
     (tmp_path / "out.csv").mkdir()
     with pytest.raises(SourceError, match="cannot be written"):
         written(tmp_path, news("a"))
+
+
+def test_whoever_is_gone_from_the_state_leaves_nothing_to_be_told(told: House) -> None:
+    told.account.opt_out(ANN)
+    told.sync()
+    change(
+        told.state,
+        lambda state: state.write("DELETE FROM record WHERE key='a-1'"),
+        clock=told.clock,
+    )
+    assert told.query("SELECT count(*) AS n FROM written_back") == [{"n": 0}]
