@@ -166,7 +166,7 @@ def test_large_lost_batch_costs_a_few_reads(house: House) -> None:
     assert (result.created, result.requests < 20) == (300, True)
     assert sorted(house.mailed()) == addresses(300)
     house.later(hours=1)
-    house.account.edit("p250@example.com", company="By hand")
+    house.account.edit("p299@example.com", company="By hand")
     house.write(*people(300, last="New"))
     updated = house.fault(Drop(applied=False), "POST", BULK, nth={1})
     result = house.sync()
