@@ -30,6 +30,8 @@ def main() -> None:
     if "--save" in sys.argv:
         FIGURES.write_text(json.dumps(found, indent=2) + "\n")
         return
+    if not FIGURES.exists():
+        sys.exit(f"{FIGURES} is not there yet: run `python bench/quick.py --save` on a machine that does nothing else")
     known = json.loads(FIGURES.read_text())
     worse = [
         work

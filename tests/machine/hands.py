@@ -53,11 +53,10 @@ class Hands:
             return
         status = (*OPTED_OUT, "replied")[number // 7 % 4]
         self._account.opt_out(contact.email, status=status)
-        if status != "replied":
-            self._model.marks.add(contact.email.lower(), "!", sure=False)
-            rows = self._premises.query("SELECT email FROM contact WHERE rid=?", contact.id)
-            for row in rows:
-                self._model.marks.add(row["email"], "!", sure=False)
+        mark = "~" if status == "replied" else "!"
+        self._model.marks.add(contact.email.lower(), mark, sure=False)
+        for row in self._premises.query("SELECT email FROM contact WHERE rid=?", contact.id):
+            self._model.marks.add(row["email"], mark, sure=False)
         self._done("replied" if status == "replied" else "opted out", contact.email, status)
 
     def remove(self, number: int, *, seen: bool = True) -> None:
