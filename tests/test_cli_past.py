@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -344,3 +345,29 @@ def test_reading_never_writes(shell: Shell) -> None:
         assert shell.inside(*words).code == 0
     with closing(sqlite3.connect(shell.folder / "syncd.db")) as db:
         assert list(db.iterdump()) == before
+
+
+def test_status_tells_of_a_run_that_has_not_ended(shell: Shell) -> None:
+    shell.people(ANN)
+    shell.inside("sync")
+    assert "has not ended" not in shell.inside("status").out
+    with closing(sqlite3.connect(shell.folder / "syncd.db")) as db:
+        db.execute("UPDATE run SET ended_at=NULL")
+        db.commit()
+    out = shell.inside("status").out
+    assert "run 1, begun " in out
+    assert "has not ended: it is at work, or was killed" in out
+
+
+def test_who_was_not_sent_by_a_failed_run_is_in_no_quarantine(shell: Shell) -> None:
+    shell.people(ANN, BOB)
+    quirks = replace(shell.sandbox.quirks, read_only_key=True)
+    shell.account.add_group("Customers")
+    shell.account.quirks = shell.sandbox.quirks = quirks
+    said = shell.inside("sync")
+    assert said.code == 1
+    assert "2 people not sent yet: the next run goes on with them" in said.out
+    assert "could not be delivered" not in said.out
+    assert "not sent yet 2" in shell.inside("status").out
+    assert "not sent yet 2" in shell.inside("history").out
+    assert "Nobody is in quarantine" in shell.inside("quarantine", "list").out

@@ -60,7 +60,7 @@ def status(context: typer.Context, *, json: Json = False) -> None:
     past.status_words(blocks, now_s=now_s)
     if account is not None:
         budget = settings.fluenzr.requests_per_minute * settings.fluenzr.share
-        past.account_words(account, requests_per_minute=budget)
+        past.account_words(account, requests_per_minute=budget, now_s=now_s)
         past.waiting_words(stuck, now_s=now_s)
         past.unusable_words(*records)
 

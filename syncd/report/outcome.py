@@ -65,7 +65,16 @@ def _lines(result: SyncResult) -> list[str]:
         lines.append(f"look at it:  syncd plan {name}")
         lines.append(f"release it:  syncd approve {result.run} {name}")
         lines.append("or put the source right: the next run then goes on by itself")
-    if result.quarantined:
+    lines += _undelivered(result)
+    return lines
+
+
+def _undelivered(result: SyncResult) -> list[str]:
+    """Who did not get what was wanted, and what to do."""
+    lines = []
+    if result.quarantined and result.status is Status.FAILED:  # not tried: they are in no quarantine
+        lines.append(f"{people(result.quarantined)} not sent yet: the next run goes on with them")
+    elif result.quarantined:
         # Exit code 0: nothing new of it, but it is not forgotten either.
         still = "still " if result.status is Status.OK else ""
         lines.append(

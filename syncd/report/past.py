@@ -113,9 +113,14 @@ def _waiting(sync: SyncNow) -> Iterable[str]:
         yield "           once every sync was read and none failed or is held"
 
 
-def account_words(account: Account, *, requests_per_minute: float) -> None:
+def account_words(account: Account, *, requests_per_minute: float, now_s: float) -> None:
     """What is the same for all syncs."""
     say()
+    if account.unended:
+        begun = ago(account.unended.started_s, now_s=now_s)
+        say(
+            f"run {account.unended.run}, begun {begun}, has not ended: it is at work, or was killed"
+        )
     say(f"budget: at most {requests_per_minute:,.0f} requests a minute, less where FluenzR says so")
     if account.in_flight:
         say(f"{people(account.in_flight)} in flight: the next run reads them back first")
@@ -158,7 +163,11 @@ def again(one: Stuck, *, now_s: float) -> str:
 
 
 def _numbers(counts: Mapping[str, Any]) -> str:
-    parts = [f"{name} {count(counts[name])}" for name in NUMBERS if counts.get(name)]
+    # A failed run has not come to everybody: they are in no quarantine.
+    words = {"quarantined": "not sent yet"} if counts.get("status") == "failed" else {}
+    parts = [
+        f"{words.get(name, name)} {count(counts[name])}" for name in NUMBERS if counts.get(name)
+    ]
     return ", ".join(parts) or "nothing read, nothing changed"
 
 

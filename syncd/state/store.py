@@ -44,7 +44,8 @@ def hold(path: Path, *, wait_s: float, clock: Clock) -> Iterator[None]:
             if clock.monotonic_s() >= deadline_s:
                 raise StateBusy(
                     f"Another process is using {path}",
-                    hint="Wait for it to end, or give --wait SECONDS",
+                    why="" if not wait_s else f"It was waited for {wait_s:g} s",
+                    hint="Wait for it to end; `syncd sync`, `plan` and `reconcile` take --wait SECONDS",
                 )
             clock.sleep_s(LOCK_POLL_S)
         yield

@@ -60,8 +60,9 @@ class SyncNow:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What the state knows beside the syncs, counted in people."""
+    """What the state knows beside the syncs, counted in people. unended: the last run, where it has not ended."""
 
+    unended: "PastRun | None"
     in_flight: int
     deleted_by_hand: int
     opted_out: int
@@ -160,7 +161,8 @@ def account(db: sqlite3.Connection) -> Account:
     to_erase = db.execute(
         "SELECT count(*) FROM contact WHERE todo=1 AND state='forget'"
     ).fetchone()[0]
-    return Account(in_flight, by_what.get("x", 0), by_what.get("!", 0), to_erase)
+    unended = next((one for one in runs(db, limit=1) if one.ended_s is None), None)
+    return Account(unended, in_flight, by_what.get("x", 0), by_what.get("!", 0), to_erase)
 
 
 def runs(db: sqlite3.Connection, *, limit: int) -> list[PastRun]:
