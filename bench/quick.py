@@ -31,7 +31,9 @@ def main() -> None:
         FIGURES.write_text(json.dumps(found, indent=2) + "\n")
         return
     if not FIGURES.exists():
-        sys.exit(f"{FIGURES} is not there yet: run `python bench/quick.py --save` on a machine that does nothing else")
+        sys.exit(
+            f"{FIGURES} is not there yet: run `python bench/quick.py --save` on a machine that does nothing else"
+        )
     known = json.loads(FIGURES.read_text())
     worse = [
         work

@@ -72,7 +72,9 @@ def _lines(result: SyncResult) -> list[str]:
 def _undelivered(result: SyncResult) -> list[str]:
     """Who did not get what was wanted, and what to do."""
     lines = []
-    if result.quarantined and result.status is Status.FAILED:  # not tried: they are in no quarantine
+    if (
+        result.quarantined and result.status is Status.FAILED
+    ):  # not tried: they are in no quarantine
         lines.append(f"{people(result.quarantined)} not sent yet: the next run goes on with them")
     elif result.quarantined:
         # Exit code 0: nothing new of it, but it is not forgotten either.
