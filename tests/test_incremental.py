@@ -70,6 +70,17 @@ def test_an_opt_out_survives_a_merge(house: House, crm: HubSpot) -> None:
     assert house.members("Second") == {"cat@example.com"}
 
 
+def test_an_opt_out_of_somebody_without_an_address_survives_a_merge(
+    house: House, crm: HubSpot
+) -> None:
+    """Only the record is known, and nobody in FluenzR; in the CRM it turns out to be Ann's."""
+    crm.put(4, email="", hs_email_optout="true")
+    assert house.sync().opted_out == 1
+    crm.merge(4, 1)
+    house.sync()
+    assert house.members("Customers") == {"bob@example.com", "cat@example.com"}
+
+
 def test_who_is_merged_after_having_been_given_is_gone(house: House, crm: HubSpot) -> None:
     """The search may still show the loser, before the winner tells of the merging: the later word counts."""
     crm.put(1, firstname="Anna")

@@ -55,6 +55,11 @@ def test_each_limit_says_in_words_and_numbers_what_it_holds(
     assert found[0].startswith(words)
 
 
+def test_people_whose_removal_was_approved_are_no_shrinking_of_the_source() -> None:
+    assert said(read=2400, gone_approved=100) == []
+    assert said(read=2399, gone_approved=100)[0].startswith("The source shrank")
+
+
 def test_a_changed_filter_is_named_when_something_is_held() -> None:
     assert said(enrolled=500, enrolments={"Drip": 500}, filter_changed=True)[-1].startswith(
         "The mapping, the filter"
