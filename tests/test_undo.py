@@ -96,6 +96,17 @@ def test_cleared_and_custom_fields_come_back(house: House) -> None:
     assert house.sync().updated == 0
 
 
+def test_a_stranger_at_the_new_address_gets_back_what_people_had_written_there(house: House) -> None:
+    house.write(ANN)
+    house.sync()
+    house.account.add_contact("cat@example.com", firstName="C.")
+    house.write(ANN | {"email": "cat@example.com", "first": "Cat"})
+    wrong = house.sync()
+    assert value(house, "cat@example.com", "firstName") == "Cat"
+    undo(house, wrong.run)
+    assert value(house, "cat@example.com", "firstName") == "C."
+
+
 def test_groups_and_tags_are_given_back_and_taken_back(house: House) -> None:
     house.configure(
         groups=["Customers", {"name": "VIP", "when": "score == '9'"}],

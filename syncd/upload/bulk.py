@@ -4,11 +4,12 @@ A bulk update carries fields only, never groups or tags.
 Only an answer whose numbers fit says that it was applied; anything else leaves the contacts in flight, to be read.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from syncd.core.person import EMPTY, Person
+from syncd.core.person import EMPTY, Payload, Person
+from syncd.core.undo import CUSTOM
 from syncd.errors import NotFound, NotSupported, Refused, Unanswered
 from syncd.fluenzr.types import BulkAnswer
 from syncd.state import contacts, listed
@@ -167,10 +168,11 @@ def updated(session: Session, update: Update) -> None:
         fields=_written(sent.fields, update.fields),
         custom_fields=_written(sent.custom_fields, keep),
     )
-    changes = {k: [sent.fields.get(k), v] for k, v in update.fields.items()}
+    before = _before(session, update.person, {**update.fields, **keep})
+    changes = {k: [before.fields.get(k), v] for k, v in update.fields.items()}
     changes.update(
         {
-            f"customFields.{k}": [sent.custom_fields.get(k), v]
+            f"{CUSTOM}{k}": [before.custom_fields.get(k), v]
             for k, v in keep.items()
             if sent.custom_fields.get(k) != v
         }
@@ -186,6 +188,24 @@ def updated(session: Session, update: Update) -> None:
         {"fields": changes},
     )
     session.books.add(session.sync_of(update.person.cid), "updated")
+
+
+def _before(session: Session, person: Person, names: Iterable[str]) -> Payload:
+    """What the fields were before they are written. A name that we have never written may have a value of people's own: if a read of
+    this run has shown it, `undo` can put it back.
+    """
+    sent = person.sent
+    if all(name in sent.fields or name in sent.custom_fields for name in names):
+        return sent
+    seen = listed.find(session.state, person.email)
+    if seen is None:
+        return sent
+    shown = seen.shown
+    return replace(
+        sent,
+        fields={**shown.fields, **sent.fields},
+        custom_fields={**shown.custom_fields, **sent.custom_fields},
+    )
 
 
 def _written(before: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

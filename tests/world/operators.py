@@ -22,6 +22,7 @@ from syncd.reconcile import Reconciled
 from syncd.state import approvals, store
 from syncd.state import release as releasing
 from syncd.state.marker import Standing as Stands
+from syncd.state.marker import standing
 from syncd.undo import UndoResult
 from syncd.watch import Nobody
 from world.clock import RunClock
@@ -401,8 +402,12 @@ class Operators:
             bad = attempt < PATIENCE
             broken = {name for name in world.sources.tables if bad and rng.random() < 0.1}
             world.write_sources(broken)
+            full = world.fired["full disk"]
             done = self._reconcile(rng, share if bad else 0.0, lost=lost, hands=False)
             if isinstance(done, Reconciled):
+                break
+            # SQLite commits the state, then the scratch file; where only that one has no room any more, all of it was kept.
+            if world.fired["full disk"] > full and standing(world.state.path) is Stands.GOOD:
                 break
             if isinstance(done, Refusal):
                 reason = (broken and done.kind is SourceError) or (

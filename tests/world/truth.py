@@ -132,6 +132,12 @@ class Truth:
         self.undated |= self.known.keys()
         self.hidden.clear()
         self.standing.clear()
-        if copy is None:
-            for known in self.known.values():  # nothing proves whose they are: nobody is deleted
-                known.by_hand = True
+        proven = {
+            row[0]
+            for row in (copy.query("SELECT rid FROM contact WHERE origin='created'") if copy else ())
+        }
+        for contact_id, known in self.known.items():
+            if copy is None:
+                known.by_hand = True  # nothing proves whose they are: nobody is deleted
+            elif contact_id in self.made_at and contact_id in proven:
+                known.by_hand = False  # a copy from before a loss has the proof again
