@@ -183,6 +183,19 @@ def test_the_same_event_is_applied_once_also_after_a_restart(house: House, post:
         assert box.waiting_count() == 0
 
 
+def test_an_id_is_known_for_a_month_and_what_waits_is_never_dropped(house: House) -> None:
+    letters = [inbox.Letter(f"evt_{n}", "email.unsubscribed", b"{}") for n in range(3)]
+    with inbox.opened(house.state) as box:
+        box.put(letters, now_s=1)
+        first, _, last = (one.seq for one in box.waiting(3))
+        box.applied([first], kept=[], now_s=10)
+        box.applied([last], kept=[], now_s=10 + inbox.ID_KEEP_S)
+        assert box.put(letters, now_s=11) == 0
+        box.applied([], kept=[], now_s=11 + inbox.ID_KEEP_S)
+        assert box.put(letters, now_s=12) == 1  # the first came long ago; the second still waits
+        assert box.waiting_count() == 2
+
+
 def test_events_wait_while_somebody_holds_the_state(house: House, post: Post) -> None:
     loaded(house, row(1, "ann@example.com"), groups=["Customers"])
     with hold(house.state, wait_s=0, clock=house.clock):

@@ -16,6 +16,7 @@ from syncd.state.files import beside, open_private
 
 SUFFIX = ".inbox"
 ID_KEEP_S = 30 * 24 * 3600  # FluenzR tries again for less than three hours [D]
+PRUNED_ROWS_MAX = 10_000  # at once; more than are ever applied at once, so that the file does not grow
 UNKNOWN_ROWS_MAX = 100_000  # events that mean nothing to us and are kept to be looked at
 PRAGMAS = {
     "busy_timeout": 5_000,  # ms: the other process writes a thousand events at the most
@@ -99,7 +100,11 @@ class Inbox:
             self._db.executemany(
                 "UPDATE event SET applied_at=? WHERE seq=?", [(now_s, seq) for seq in kept]
             )
-            self._db.execute("DELETE FROM event WHERE applied_at<?", (now_s - ID_KEEP_S,))
+            # They came in this order: only the oldest are looked at, however many there are.
+            self._db.execute(
+                "DELETE FROM event WHERE applied_at<? AND seq IN (SELECT seq FROM event ORDER BY seq LIMIT ?)",
+                (now_s - ID_KEEP_S, PRUNED_ROWS_MAX),
+            )
             self._db.execute(
                 "UPDATE event SET body=NULL WHERE applied_at IS NOT NULL AND body IS NOT NULL AND seq<="
                 "(SELECT seq FROM event WHERE applied_at IS NOT NULL AND body IS NOT NULL ORDER BY seq DESC LIMIT 1 OFFSET ?)",

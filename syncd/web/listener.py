@@ -12,25 +12,43 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from syncd.errors import UsageError
 
 BACKLOG = 256
 CONNECTIONS_MAX = 500  # at once; what is beyond is answered with 503
 KEEP_ALIVE_S = 10
+HEAD_BYTES_MAX = 64 * 1024  # of a request's head; no proxy adds so much
 HEAD_S_MAX = 10.0  # for a request's head, and between two requests: longer is no client
 START_S_MAX = 10.0
 STOP_S_MAX = 3
 
 
-class _Protocol(H11Protocol):
-    """Ends connections on which nothing is asked, also where a request's head comes a letter at a time."""
+class _Protocol(HttpToolsProtocol):
+    """Ends connections on which nothing is asked, also where a request's head comes a letter at a time, or never ends."""
+
+    _head_bytes: int | None = 0  # so far; None outside a head
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._seen = self.cycle
         self.loop.call_later(HEAD_S_MAX, self._end_silent)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._head_bytes = None
 
     def _end_silent(self) -> None:
         if self.transport.is_closing():
