@@ -96,7 +96,9 @@ def test_cleared_and_custom_fields_come_back(house: House) -> None:
     assert house.sync().updated == 0
 
 
-def test_a_stranger_at_the_new_address_gets_back_what_people_had_written_there(house: House) -> None:
+def test_a_stranger_at_the_new_address_gets_back_what_people_had_written_there(
+    house: House,
+) -> None:
     house.write(ANN)
     house.sync()
     house.account.add_contact("cat@example.com", firstName="C.")

@@ -16,7 +16,9 @@ from syncd.state.files import beside, open_private
 
 SUFFIX = ".inbox"
 ID_KEEP_S = 30 * 24 * 3600  # FluenzR tries again for less than three hours [D]
-PRUNED_ROWS_MAX = 10_000  # at once; more than are ever applied at once, so that the file does not grow
+PRUNED_ROWS_MAX = (
+    10_000  # at once; more than are ever applied at once, so that the file does not grow
+)
 UNKNOWN_ROWS_MAX = 100_000  # events that mean nothing to us and are kept to be looked at
 PRAGMAS = {
     "busy_timeout": 5_000,  # ms: the other process writes a thousand events at the most

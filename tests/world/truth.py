@@ -134,7 +134,9 @@ class Truth:
         self.standing.clear()
         proven = {
             row[0]
-            for row in (copy.query("SELECT rid FROM contact WHERE origin='created'") if copy else ())
+            for row in (
+                copy.query("SELECT rid FROM contact WHERE origin='created'") if copy else ()
+            )
         }
         for contact_id, known in self.known.items():
             if copy is None:
