@@ -39,9 +39,10 @@ _Pick = Callable[[list[str]], Sequence[str]]
 
 
 class CsvOptions(TextOptions):
-    """The options of a CSV source. key: a column. delimiter: one character, "tab", or "auto"."""
+    """Rows of text; the key is a column."""
 
     delimiter: str = "auto"
+    """One character, `tab`, or `auto`."""
 
     @field_validator("delimiter")
     @classmethod

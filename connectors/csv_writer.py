@@ -18,9 +18,10 @@ HEADER = ("key", "email", "heard", "at")
 
 
 class CsvWriterOptions(Options):
-    """file: the file to append to; made when it is not there."""
+    """A file beside the source."""
 
     file: Path
+    """The file to append to; made when it is not there."""
 
 
 class CsvWriter:

@@ -20,7 +20,7 @@ SAMPLE_RECORDS = 1000  # records whose names are the fields, as there is no head
 
 
 class JsonlOptions(TextOptions):
-    """The options of a JSON Lines source. key: a name, or a path of names with dots between."""
+    """One JSON object a line; the key is a name, or a path of names with dots between."""
 
 
 class JsonlConnector:

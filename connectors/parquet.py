@@ -33,7 +33,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 class ParquetOptions(FileOptions):
-    """The options of a Parquet source. key: a column."""
+    """Rows of Parquet files; the key is a column."""
 
 
 class ParquetConnector:

@@ -75,22 +75,24 @@ def _duration(value: object) -> timedelta:
 
 
 class SingerOptions(Options):
-    """The options of a tap.
-
-    command: the program and its arguments, as a list or a line; no shell. config, environment: what the tap is given; values
-    may be references to secrets. catalog: a file; without it, the tap is asked and `stream` selected. key: a field or several;
-    "auto" for those of the schema. replication_key: makes the stream INCREMENTAL by this field. timeout: how long the tap may
-    be silent.
-    """
+    """One stream of a tap."""
 
     command: Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)]
+    """The program and its arguments, as a list or a line; no shell."""
     config: Annotated[dict[str, _Value], BeforeValidator(_given)] = Field({})
+    """What the tap is given as its configuration; values may be references to secrets."""
     catalog: str | None = Field(default=None, min_length=1)
+    """A file; without it, the tap is asked and `stream` selected."""
     stream: str = Field(min_length=1)
+    """The stream whose records are people."""
     key: Annotated[str | tuple[str, ...], Field(min_length=1)] = "auto"
+    """A field or several; `auto` for those of the schema."""
     replication_key: str | None = Field(default=None, min_length=1)
+    """Makes the stream INCREMENTAL by this field."""
     environment: Annotated[dict[str, _Text], BeforeValidator(_given)] = Field({})
+    """What the tap finds in its environment; values may be references to secrets."""
     timeout: Annotated[timedelta, BeforeValidator(_duration)] = timedelta(minutes=10)
+    """How long the tap may be silent."""
 
     def keys(self) -> tuple[str, ...]:
         """The fields of `key`; none for "auto"."""

@@ -120,13 +120,13 @@ def _schedule(value: object) -> Schedule:
     return parse_schedule(value if isinstance(value, str) else "")
 
 
-PathText = Annotated[str, AfterValidator(_path_syntax)]
-Expression = Annotated[str, AfterValidator(_expression_syntax)]
-StrictExpression = Annotated[str, AfterValidator(_strict_syntax)]
+PathText = Annotated[str, AfterValidator(_path_syntax), "path"]
+Expression = Annotated[str, AfterValidator(_expression_syntax), "expression"]
+StrictExpression = Annotated[str, AfterValidator(_strict_syntax), "expression"]
 NameText = Annotated[str, AfterValidator(_not_blank)]
-Value = Annotated[Any, PlainValidator(_scalar)]
-DurationS = Annotated[float, BeforeValidator(parse_duration_s)]
-GuardLimit = Annotated[Limit, PlainValidator(Limit.parse)]
+Value = Annotated[Any, PlainValidator(_scalar), "any value"]
+DurationS = Annotated[float, BeforeValidator(parse_duration_s), "duration"]
+GuardLimit = Annotated[Limit, PlainValidator(Limit.parse), "number or share"]
 Convert = Literal["text", "number", "date", "boolean", "phone", "url", "lower", "upper", "title"]
 
 
@@ -137,22 +137,27 @@ class Table(BaseModel):
 
 
 class FluenzrSettings(Table):
-    """`[fluenzr]`. requests_per_minute is an upper bound; share is the part of the window that we
-    use.
-    """
+    """`[fluenzr]`: the account, and how much of its limit is used."""
 
     api_key: Secret
-    base_url: Annotated[str, AfterValidator(_base_url)] = FLUENZR_URL
+    """The key of the account (Pro plan), as a reference."""
+    base_url: Annotated[str, AfterValidator(_base_url), "URL"] = FLUENZR_URL
+    """Where the API is; the sandbox has an address of its own."""
     requests_per_minute: Annotated[StrictInt, Field(ge=1, le=100_000)] = 1000  # Pro: 1000 [I]
+    """An upper bound: the server's own headers can lower it."""
     share: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.9
+    """Of the window; the rest is left to the account's other users."""
     bulk: Literal["auto", "on", "off"] = "auto"
+    """Requests for up to 1000 people at once; `auto` wherever the account has them."""
     settle_s: DurationS = Field(default=120.0, alias="settle")
+    """How long a request that got no answer may still take effect: nothing of it is read before."""
 
 
 class StateSettings(Table):
-    """`[state]`. path is absolute; it is written relative to the file's folder."""
+    """`[state]`: what was sent and confirmed."""
 
     path: Path = Field(default=Path("syncd.db"), validate_default=True)
+    """The file, below the configuration's folder unless absolute. Never delete it by hand: `syncd reconcile` builds a lost one anew."""
 
     @field_validator("path", mode="before")
     @classmethod
@@ -174,11 +179,17 @@ class GuardSettings(Table):
     """`[guard]`: per run and sync, a number of contacts or a share."""
 
     max_enrolments: GuardLimit = Limit(count=100)
+    """People who would join a dynamic group or a campaign, and so be mailed."""
     max_removals: GuardLimit = Limit(share=0.1)
+    """People who would leave the sync, or any one group."""
     max_creates: GuardLimit = Limit(share=1.0)
+    """People who would be created, after the first run."""
     max_field_changes: GuardLimit = Limit(share=0.5)
+    """People of whom one field would change, the address too, as when a column slips."""
     max_shrink: GuardLimit = Limit(share=0.5)
+    """How much smaller than the last one a full read may be; an empty one is always held."""
     max_bounce_rate: GuardLimit = Limit(share=0.05)
+    """Of a source's or a list's people have bounced: nobody more is mailed."""
 
     def limits(self) -> Limits:
         """The same as plain values, for the guards."""
@@ -186,28 +197,41 @@ class GuardSettings(Table):
 
 
 class HttpSettings(Table):
-    """`[http]`: the daemon's one listener. listen: host and port; TLS is a proxy's work."""
+    """`[http]`: the daemon's one listener; without this table it listens nowhere."""
 
-    listen: Annotated[tuple[str, int], PlainValidator(_host_and_port)] = ("127.0.0.1", 8787)
+    listen: Annotated[tuple[str, int], PlainValidator(_host_and_port), "host:port"] = (
+        "127.0.0.1",
+        8787,
+    )
+    """Host and port; TLS is the work of a proxy before it."""
 
 
 class WebhooksSettings(Table):
-    """`[webhooks]`. public_url: where FluenzR reaches the listener, the path included."""
+    """`[webhooks]`: FluenzR's events, which arrive at /webhooks/fluenzr."""
 
     secret: Secret
-    public_url: Annotated[str, AfterValidator(_public_url)] | None = None
+    """What FluenzR signs its events with; `file:PATH` is written by `register` and replaced by `rotate`."""
+    public_url: Annotated[str, AfterValidator(_public_url), "URL"] | None = None
+    """Where FluenzR reaches the listener, the path included."""
 
 
 class FieldSettings(Table):
     """One entry of `[sync.NAME.fields]` or `.custom_fields`; a text alone is a path."""
 
     path: PathText | None = None
+    """Where the value is in the record: names with dots between, or any column name."""
     expr: Expression | None = None
+    """A Jinja expression over the record, instead of `path`."""
     value: Value = None
+    """The same value for everybody, instead of `path`."""
     convert: Convert | None = Field(default=None, alias="as")
+    """What the value is converted to."""
     region: Annotated[str, AfterValidator(_region)] | None = None
+    """With `as = "phone"`: the country whose national numbers are understood."""
     default: Value = None
+    """Instead of an empty or missing value."""
     send_as: NameText | None = None
+    """The name under which FluenzR gets it; needed for a name that is not FluenzR's own."""
 
     @model_validator(mode="before")
     @classmethod
@@ -237,9 +261,13 @@ class NameSettings(Table):
     """One entry of `groups` or `tags`; a text alone is a name."""
 
     name: NameText | None = None
+    """The name."""
     when: Expression | None = None
+    """An expression: those of whom it is true."""
     source: PathText | None = Field(default=None, alias="from")
+    """Where the record lists names, instead of `name`."""
     prefix: str = ""
+    """What stands before each of these names in FluenzR."""
 
     @model_validator(mode="before")
     @classmethod
@@ -269,7 +297,9 @@ class CampaignSettings(Table):
     """One entry of `campaigns`; a text alone is a name."""
 
     name: NameText
+    """The name of a campaign that is there (`syncd campaigns list`)."""
     when: Expression | None = None
+    """An expression: those of whom it is true."""
 
     @model_validator(mode="before")
     @classmethod
@@ -286,23 +316,38 @@ class CampaignSettings(Table):
 
 
 class SyncSettings(Table):
-    """`[sync.NAME]`. schedule: None is by hand only."""
+    """`[sync.NAME]`: who of a source is wanted in FluenzR, and with what. The order in the file is the priority."""
 
     source: str
-    schedule: Annotated[Schedule, PlainValidator(_schedule)] | None = None
+    """The NAME of a `[source.NAME]`."""
+    schedule: Annotated[Schedule, PlainValidator(_schedule), "schedule"] | None = None
+    """`every 15 minutes` (seconds, minutes, hours, days), or cron: `*/15 7-19 * * 1-5`; without it, by hand only."""
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    """Of cron schedules."""
     full_every_s: DurationS = Field(default=86400.0, alias="full_every")
+    """How often everything is read; incremental reads between, where the connector can do them."""
     where: Expression | None = None
+    """An expression: only those of whom it is true are wanted."""
     opted_out: StrictExpression | None = None
+    """An expression; true: never created, taken out of groups and campaigns."""
     groups: tuple[NameSettings, ...] = ()
+    """Groups that each person joins: a name, or a table."""
     tags: tuple[NameSettings, ...] = ()
+    """Tags that each person gets: a name, or a table."""
     campaigns: tuple[CampaignSettings, ...] = ()
+    """Campaigns in which each person is enrolled, once for ever, and mailed: a name, or a table."""
     create_groups: StrictBool = True
+    """Missing groups are created, static."""
     on_removal: Literal["keep", "ungroup", "delete"] = "ungroup"
+    """What happens to who has left the source."""
     on_existing: Literal["update", "skip"] = "update"
+    """Whether people who were in FluenzR before are updated."""
     empty: Literal["clear", "keep"] = "clear"
+    """What an empty value does to a field that the sync itself had written."""
     fields: dict[str, FieldSettings] = {}
+    """FluenzR's name = a path in the record, or a table. Without it, the connector's own mapping, where it has one."""
     custom_fields: dict[str, FieldSettings] = {}
+    """The same by FluenzR's technical name."""
     _name: str = PrivateAttr(default="")
 
     @property
@@ -340,12 +385,12 @@ class SourceSettings:
 
 
 class WriteBackTable(Table):
-    """`[sync.NAME.write_back]` without the writer's own options. writer: that of the source's connector by default. heard: by default,
-    opt-outs and bounces, or what the writer has a field for.
-    """
+    """`[sync.NAME.write_back]`: what the source is told; the writer's own options stand beside these."""
 
     writer: str | None = None
+    """Who writes; without it, the writer of the source's connector."""
     heard: Annotated[frozenset[Heard], Field(min_length=1)] | None = None
+    """What is told; without it opt-outs and bounces, or what the writer has a field for."""
 
 
 @dataclass(frozen=True, slots=True)

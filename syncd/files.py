@@ -85,16 +85,14 @@ def shown(path: Path, folder: Path) -> str:
 
 
 class FileOptions(Options):
-    """The options that all files have.
-
-    path: a file or a pattern, here or at https://, s3:// or sftp://; a URL that holds a secret is a
-    reference. key: what identifies a record for ever; without it the e-mail address does. storage:
-    how to log in at the URL.
-    """
+    """The options that all files have."""
 
     path: str = Field(min_length=1)
+    """A file or a pattern such as `exports/*.csv`, here or at https://, s3:// or sftp://. A URL that holds a secret is a reference."""
     key: str | None = Field(default=None, min_length=1)
+    """What identifies a record for ever; without it the e-mail address does."""
     storage: Storage | None = None
+    """How to log in at the URL."""
 
     @model_validator(mode="after")
     def _reachable(self) -> "FileOptions":
@@ -109,12 +107,10 @@ class FileOptions(Options):
 
 
 class TextOptions(FileOptions):
-    """The options that all text files have.
-
-    encoding: any that Python knows; None for UTF-8, or UTF-16 by byte-order mark.
-    """
+    """The options that all text files have."""
 
     encoding: str | None = None
+    """Any that Python knows; without it UTF-8, or UTF-16 by its byte-order mark."""
 
     @field_validator("encoding")
     @classmethod

@@ -51,14 +51,16 @@ class Place(Options):
     """One field of a record, and what it is set to. value: None stands for "yes", as the source writes it."""
 
     field: Annotated[str, Field(min_length=1)]
+    """The field's name."""
     value: str | bool | None = None
+    """What it is set to; without it, the source's own "yes"."""
 
 
 def _place(given: object) -> object:
     return {"field": given} if isinstance(given, str) else given
 
 
-ToField = Annotated[Place, BeforeValidator(_place)]
+ToField = Annotated[Place, BeforeValidator(_place), "text or table"]
 """A field's name, or a table with `field` and `value`."""
 
 
@@ -66,8 +68,11 @@ class FieldOptions(Options):
     """Options of a writer that sets fields of its records: for each thing that is heard, where it goes. Without a place it is not told."""
 
     opted_out: ToField | None = None
+    """The field that says that a person has opted out."""
     bounced: ToField | None = None
+    """The field that says that the address has bounced."""
     replied: ToField | None = None
+    """The field that says that a person has replied."""
 
     def places(self) -> dict[Heard, Place]:
         """What is told, and where it goes."""

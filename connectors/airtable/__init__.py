@@ -30,22 +30,28 @@ HOLDS = {
 
 
 class AirtableOptions(TokenOrApp):
-    """base: the id in the base's address (app...). table: its name or id. token: a personal access token; or client_id, client_secret
-    and refresh_token of an OAuth integration, the last as file:PATH, for Airtable replaces it at each use.
-
-    emails: the columns that hold addresses: `_email` is the first, each other one makes a person of its own. company, owner: columns of
-    links or collaborators, whose first one is `_company` or `_owner`. views: names of views, whose members `_lists` tells; each costs a
-    listing of its members in every run, and everybody is read when they are others.
+    """token: a personal access token; or client_id, client_secret and refresh_token of an OAuth integration, the last as file:PATH, for
+    Airtable replaces it at each use.
     """
 
     base: Annotated[str, Field(pattern=r"^app[A-Za-z0-9]+$")]
+    """The id in the base's address (`app...`)."""
     table: Annotated[str, Field(min_length=1)]
+    """Its name or id."""
     base_url: BaseUrl = "https://api.airtable.com"
+    """Where the API is, for a proxy or a sandbox."""
     token_url: BaseUrl = "https://airtable.com/oauth2/v1/token"  # noqa: S105  an address
+    """Where tokens are handed out, for a proxy or a sandbox."""
     emails: tuple[str, ...] = ()
+    """The columns that hold addresses: `_email` is the first, each other one makes a person of its own."""
     company: str | None = None
+    """The column of links whose first one is `_company`."""
     owner: str | None = None
+    """The column of links or collaborators whose first one is `_owner`."""
     views: tuple[str, ...] = ()
+    """Names of views, whose members `_lists` tells; each costs a listing of its members in every run, and everybody is read when they are
+    others.
+    """
 
     @model_validator(mode="after")
     def _kept(self) -> "AirtableOptions":

@@ -42,15 +42,16 @@ from syncd.http import Api, BaseUrl, Token, TokenOrApp
 
 
 class ApolloOptions(TokenOrApp):
-    """token: an API key, best a master key; or client_id, client_secret and refresh_token of a partner's app.
-
-    emails: "all" makes a person of each further address too. lists: names of lists; then only their contacts are read.
-    """
+    """token: an API key, best a master key; or client_id, client_secret and refresh_token of a partner's app."""
 
     base_url: BaseUrl = "https://api.apollo.io/api/v1"
+    """Where the API is, for a proxy or a sandbox."""
     token_url: BaseUrl = "https://app.apollo.io/api/v1/oauth/token"  # noqa: S105  an address
+    """Where tokens are handed out, for a proxy or a sandbox."""
     emails: Literal["primary", "all"] = "primary"
+    """`all` makes a person of each further address too."""
     lists: tuple[str, ...] = ()
+    """Names of lists; then only their contacts are read."""
 
 
 class ApolloConnector:

@@ -38,17 +38,18 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 class AttioOptions(Options):
-    """token: an access token of the workspace, or of an app (they do not end).
-
-    emails: "all" makes a person of each further address too. lists: the names of the lists that `_lists` may hold; all by default. owner:
-    the attribute (of type User) that `_owner` is, by its slug or title.
-    """
+    """token: an access token of the workspace, or of an app (they do not end)."""
 
     token: Secret
+    """An access token of the workspace, or of an app."""
     base_url: BaseUrl = "https://api.attio.com"
+    """Where the API is, for a proxy or a sandbox."""
     emails: Literal["primary", "all"] = "primary"
+    """`all` makes a person of each further address too."""
     lists: tuple[str, ...] | None = None
+    """The names of the lists that `_lists` may hold; without it, all of them."""
     owner: str = ""
+    """The attribute (of type User) that `_owner` is, by its slug or title."""
 
 
 class AttioConnector:

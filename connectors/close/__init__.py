@@ -27,16 +27,16 @@ API_PATH, TOKEN_PATH = "/api/v1", "/oauth2/token/"
 
 
 class CloseOptions(TokenOrApp):
-    """token: an API key; or client_id, client_secret and refresh_token of an OAuth app.
-
-    emails: "all" makes a person of each further address too. views: names of Smart Views, of contacts or of leads, whose members `_lists`
-    tells; each costs a search of its members in every run. owner: the custom field (of type User) of contacts or leads that `_owner` is.
-    """
+    """token: an API key; or client_id, client_secret and refresh_token of an OAuth app."""
 
     base_url: BaseUrl = "https://api.close.com/api/v1"
+    """Where the API is, for a proxy or a sandbox."""
     emails: Literal["primary", "all"] = "primary"
+    """`all` makes a person of each further address too."""
     views: tuple[str, ...] = ()
+    """Names of Smart Views, of contacts or of leads, whose members `_lists` tells; each costs a search of its members in every run."""
     owner: str = ""
+    """The custom field (of type User) of contacts or leads that `_owner` is."""
 
 
 class CloseConnector:

@@ -36,25 +36,30 @@ NAMED_MAX = 3  # lists in one line of `check`
 
 
 class DynamicsOptions(Options):
-    """base_url: the environment's address (https://NAME.crm4.dynamics.com). tenant: the directory's id or domain. client_id,
-    client_secret: of an app registration that is an application user of the environment.
-
-    token_url: where tokens are handed out, for national clouds. tables: whose records are read. emails: "all" makes a person of each
-    further address too. lists: the names of the marketing lists that `_lists` may hold; all by default. A dynamic list whose query
-    cannot be run (of another table, or a ranking) is refused: then name the others. page_rows: fewer, where rows are so long that an
-    answer becomes too large.
-    """
+    """The login is an app registration that is an application user of the environment."""
 
     base_url: BaseUrl
+    """The environment's address (`https://NAME.crm4.dynamics.com`)."""
     client_id: Annotated[str, Field(min_length=1)]
+    """Of the app registration."""
     client_secret: Secret
+    """Of the same app registration."""
     tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")] | None = None
+    """The directory's id or domain."""
     token_url: BaseUrl | None = None
+    """Where tokens are handed out, for national clouds."""
     api_version: Annotated[str, Field(pattern=r"^9\.[0-9]$")] = "9.2"
+    """Of the Web API."""
     tables: Annotated[tuple[Literal["contact", "lead"], ...], Field(min_length=1)] = ("contact",)
+    """Whose records are read."""
     emails: Literal["primary", "all"] = "primary"
+    """`all` makes a person of each further address too."""
     lists: tuple[str, ...] | None = None
+    """The names of the marketing lists that `_lists` may hold; without it, all of them. A dynamic list whose query cannot be run (of
+    another table, or a ranking) is refused: then name the others.
+    """
     page_rows: Annotated[int, Field(ge=1, le=PAGE_ROWS)] = PAGE_ROWS
+    """Fewer, where rows are so long that an answer becomes too large."""
 
     @model_validator(mode="after")
     def _fits(self) -> "DynamicsOptions":

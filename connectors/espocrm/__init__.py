@@ -37,23 +37,30 @@ API = "/api/v1"
 
 
 class EspocrmOptions(Options):
-    """base_url: the address of the CRM. token: the key of an API user; with `secret`, of one that signs its requests (HMAC).
-
-    username, password: of an administrator instead, who sees what others deleted. digest: "raw" for HMAC before EspoCRM 8.4.1.
-    emails: "all" makes a person of each further address too, and asks for each person alone. lists: the names of the target lists
-    that `_lists` may hold; all by default. where_name: "whereGroup" where a firewall dislikes `where`.
+    """token: of an API user, and with `secret` of one that signs its requests; or username and password of an administrator, who sees
+    what others deleted.
     """
 
     base_url: BaseUrl
+    """The address of the CRM."""
     token: Secret | None = None
+    """The key of an API user."""
     secret: Secret | None = None
+    """Of an API user that signs its requests (HMAC)."""
     username: str | None = None
+    """Of an administrator, instead of `token`."""
     password: Secret | None = None
+    """Of the same administrator."""
     digest: Literal["hex", "raw"] = "hex"
+    """`raw` for HMAC before EspoCRM 8.4.1."""
     entities: tuple[Literal["Contact", "Lead"], ...] = Field(default=("Contact",), min_length=1)
+    """Whose records are read."""
     emails: Literal["primary", "all"] = "primary"
+    """`all` makes a person of each further address too, and asks for each person alone."""
     lists: tuple[str, ...] | None = None
+    """The names of the target lists that `_lists` may hold; without it, all of them."""
     where_name: WhereName = "where"
+    """`whereGroup` where a firewall dislikes `where`."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> "EspocrmOptions":

@@ -35,13 +35,12 @@ from syncd.http import Api, Vendor
 
 
 class HubspotOptions(Portal):
-    """token: of a private app; or client_id, client_secret and refresh_token of an OAuth app.
-
-    emails: "all" makes a person of each further address too. lists: the names of the lists that `_lists` may hold; all by default.
-    """
+    """token: of a private app; or client_id, client_secret and refresh_token of an OAuth app."""
 
     emails: Literal["primary", "all"] = "primary"
+    """`all` makes a person of each further address too."""
     lists: tuple[str, ...] | None = None
+    """The names of the lists that `_lists` may hold; without it, all of them."""
 
 
 class HubspotConnector:

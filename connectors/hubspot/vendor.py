@@ -68,6 +68,7 @@ class Portal(TokenOrApp):
     """One account, and the login to it. token: of a private app; or client_id, client_secret and refresh_token of an OAuth app."""
 
     base_url: BaseUrl = "https://api.hubapi.com"
+    """Where the API is, for a proxy or a sandbox."""
 
     def portal_login(self, context: Context) -> Login:
         """The login that these options are."""

@@ -41,9 +41,10 @@ Values = dict[str, str]
 
 
 class HubspotWriterOptions(Portal, FieldOptions):
-    """opted_out: a property instead of HubSpot's own opt-out. bounced, replied: properties. A checkbox is ticked; others need a value."""
+    """Properties of contacts: a checkbox is ticked, others need a value."""
 
     opted_out: ToField | None = Place(field=OPT_OUT)
+    """A property instead of HubSpot's own opt-out."""
 
 
 class HubspotWriter:

@@ -37,24 +37,28 @@ KEYS_MAX = 100
 
 
 class OdooOptions(Options):
-    """token: of the user whose rights count (until Odoo 13 a password). database, user: until Odoo 18 always, later where one
-    server has several databases.
-
-    protocol: "auto" asks the server for its version. emails: "all" makes a person of each further address in a contact's field.
-    names: "whole" never splits a name. internal_users: whether one's own colleagues are people too. lists: the mailing lists that
-    `_lists` may hold; all by default.
-    """
+    """token: an API key of the user whose rights count (until Odoo 13 a password)."""
 
     base_url: BaseUrl
+    """The address of the server."""
     token: Secret
+    """Of the user whose rights count (until Odoo 13 a password)."""
     database: str = ""
+    """Until Odoo 18 always, later where one server has several databases."""
     user: str = ""
+    """The user's login: until Odoo 18 always, later where one server has several databases."""
     protocol: Protocol = "auto"
+    """`auto` asks the server for its version."""
     model: Literal["res.partner", "crm.lead"] = "res.partner"
+    """Whose records are read."""
     emails: Literal["primary", "all"] = "primary"
+    """`all` makes a person of each further address in a contact's field."""
     names: Literal["split", "whole"] = "split"
+    """`whole` never splits a name into first and last."""
     internal_users: bool = False
+    """Whether one's own colleagues are people too."""
     lists: tuple[str, ...] | None = None
+    """The mailing lists that `_lists` may hold; without it, all of them."""
 
     @model_validator(mode="after")
     def _login_of_the_protocol(self) -> "OdooOptions":

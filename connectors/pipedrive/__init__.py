@@ -34,14 +34,12 @@ from syncd.http import Api
 
 
 class PipedriveOptions(Account):
-    """token: an API token; or client_id, client_secret and refresh_token of an app.
-
-    emails: "all" makes a person of each further address too. filters: names of saved filters, whose members `_lists` tells; each costs a
-    listing of its members in every run.
-    """
+    """token: an API token; or client_id, client_secret and refresh_token of an app."""
 
     emails: Literal["primary", "all"] = "primary"
+    """`all` makes a person of each further address too."""
     filters: tuple[str, ...] = ()
+    """Names of saved filters, whose members `_lists` tells; each costs a listing of its members in every run."""
 
 
 class PipedriveConnector:

@@ -14,7 +14,9 @@ class Account(TokenOrApp):
     """token: an API token; or client_id, client_secret and refresh_token of an app."""
 
     base_url: BaseUrl | None = None
+    """The company's own address (`https://NAME.pipedrive.com`), a proxy or a sandbox; without it, what the login says."""
     token_url: BaseUrl = TOKEN_URL
+    """Where tokens are handed out, for a proxy or a sandbox."""
 
     def account_login(self, context: Context) -> Login:
         """The login that these options are."""

@@ -32,11 +32,12 @@ Body = dict[str, Any]
 
 
 class PipedriveWriterOptions(Account, FieldOptions):
-    """opted_out: a custom field instead of the status in campaigns. bounced, replied: custom fields; each by its name or its key. Set
-    to the value, else to the word ("bounced"); of a field with choices, to the choice with that label.
+    """Custom fields, by name or key. Each is set to its value, else to the word ("bounced"); of a field with choices, to the choice with
+    that label.
     """
 
     opted_out: ToField | None = Place(field=STATUS)
+    """A custom field instead of the status in campaigns."""
 
 
 class PipedriveWriter:

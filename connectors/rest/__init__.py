@@ -24,51 +24,80 @@ Scalar = str | int | bool
 
 
 class RestOptions(Options):
-    """base_url, path: where the people are listed. records: the list in the answer, as a path such as "data.items"; left out, it is
-    the answer itself. key: the path of what identifies a record for ever; without it the e-mail address does.
+    """Where the people are listed, the login, how pages follow each other, and what incremental reads ask for.
 
-    Login: token (auth = "bearer", or "header" with `header`), username and password, or token_url with client_id, client_secret and
-    refresh_token (without it: client_credentials). Pages: none; page or offset (counted in page_param); cursor (the value at cursor goes
-    into cursor_param); link (the URL at cursor, or of the Link header). size: the records of a full page, as the API really gives them.
-    total: the path of the number of records, against which a full read is checked. modified and since_param: for incremental reads, which
-    go overlap_minutes behind the latest change. deleted: the path of a truth that says that a record is gone. Both need a key.
+    Login: token, or username and password, or token_url with client_id and client_secret, and a refresh_token where there is one.
     """
 
     base_url: BaseUrl
+    """The address of the API."""
     path: Path
+    """Where the people are listed."""
     method: Literal["GET", "POST"] = "GET"
+    """Of the request that lists them."""
     params: Mapping[str, Scalar] = Field(default_factory=dict)
+    """What else stands in the query."""
     body: Mapping[str, Any] | None = None
+    """What is posted, with `method = "POST"`."""
     headers: Mapping[str, str] = Field(default_factory=dict)
+    """What else stands in the headers; no secrets."""
     records: str = ""
+    """The list in the answer, as a path such as `data.items`; left out, it is the answer itself."""
     key: Words | None = None
+    """The path of what identifies a record for ever; without it the e-mail address does."""
 
     auth: Literal["bearer", "header"] = "bearer"
+    """How `token` is sent: as a bearer's, or in `header`."""
     header: Words = "X-Api-Key"
+    """The header that holds the token, with `auth = "header"`."""
     token: Secret | None = None
+    """A token or key that does not change."""
     username: str | None = None
+    """Of HTTP's basic authentication."""
     password: Secret | None = None
+    """Of the same user."""
     token_url: BaseUrl | None = None
+    """Where OAuth hands out tokens."""
     client_id: str | None = None
+    """Of the OAuth app."""
     client_secret: Secret | None = None
+    """Of the same app."""
     refresh_token: Secret | None = None
+    """With `token_url`; without it, the app logs in by client credentials."""
     scope: str | None = None
+    """With `token_url`, where the vendor asks for one."""
 
     paging: Paging = "none"
+    """How the next page is asked for: page or offset (counted in `page_param`), cursor (the value at `cursor` goes into `cursor_param`),
+    link (the URL at `cursor`, or of the Link header).
+    """
     page_param: Words = "page"
+    """The parameter that counts pages or records."""
     first_page: int = 1
+    """The number of the first page."""
     size: int | None = Field(default=None, ge=1, le=10_000)
+    """The records of a full page, as the API really gives them."""
     size_param: Words = "limit"
+    """The parameter that asks for so many."""
     cursor: Words | None = None
+    """The path of the next cursor, or of the next page's URL, in the answer."""
     cursor_param: Words = "cursor"
+    """The parameter that takes the cursor."""
     total: Words | None = None
+    """The path of the number of records, against which a full read is checked."""
 
     modified: Words | None = None
+    """The path of a record's time of change, for incremental reads; with `since_param` and `key`."""
     since_param: Words | None = None
+    """The parameter that asks for what changed since; with `modified` and `key`."""
     since_format: Literal["rfc3339", "date", "seconds", "milliseconds"] = "rfc3339"
+    """How that time is written."""
     overlap_minutes: Annotated[int, Field(ge=1, le=1440)] = 5
+    """How far an incremental read goes back behind the latest change."""
     deleted: Words | None = None
+    """The path of a truth that says that a record is gone; with `key`."""
     requests_per_minute: int = Field(default=300, ge=1, le=60_000)
+    """Never more than that."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RestOptions":

@@ -28,19 +28,16 @@ from syncd.http import Api, Vendor
 
 
 class SalesforceOptions(Org):
-    """client_id, client_secret: of the connected app. refresh_token: its token; without it, the app logs in by client credentials.
-
-    login_url: the org's own domain, or Salesforce's shared hosts (test.salesforce.com for a sandbox). base_url: where the org is asked,
-    instead of where the login says; without login_url, the login too. lists: the names of the campaigns
-    that `_lists` may hold; all by default. emails: "all" makes a person of the address in each further field of type e-mail too.
-    bulk: full reads by the Bulk API; "auto" from 50,000 people on. overlap_minutes: how late a change may become visible; 30 where
-    long batches run.
-    """
+    """The login is a connected app: with a refresh_token, or by client credentials."""
 
     lists: tuple[str, ...] | None = None
+    """The names of the campaigns that `_lists` may hold; without it, all of them."""
     emails: Literal["primary", "all"] = "primary"
+    """`all` makes a person of the address in each further field of type e-mail too."""
     bulk: Literal["auto", "on", "off"] = "auto"
+    """Full reads by the Bulk API; `auto` from 50,000 people on."""
     overlap_minutes: Annotated[int, Field(ge=1, le=720)] = 10
+    """How late a change may become visible; 30 where long batches run."""
 
 
 class SalesforceConnector:

@@ -18,21 +18,24 @@ SHARED_HOSTS = frozenset({"login.salesforce.com", "test.salesforce.com"})
 
 
 class Org(Options):
-    """client_id, client_secret: of the connected app. refresh_token: its token; without it, the app logs in by client credentials.
-
-    login_url: the org's own domain, or Salesforce's shared hosts (test.salesforce.com for a sandbox). base_url: where the org is asked,
-    instead of where the login says; without login_url, the login too. objects: whose people they are.
-    """
+    """One org, and the login to it."""
 
     TOGETHER: ClassVar = frozenset({"client_id", "client_secret", "refresh_token"})
 
     client_id: Annotated[str, Field(min_length=1)]
+    """Of the connected app."""
     client_secret: Secret | None = None
+    """Of the same app."""
     refresh_token: Secret | None = None
+    """The app's token; without it, the app logs in by client credentials."""
     base_url: BaseUrl | None = None
+    """Where the org is asked, instead of where the login says; without `login_url`, the login too."""
     login_url: BaseUrl | None = None
+    """The org's own domain, or Salesforce's shared hosts (`https://test.salesforce.com` for a sandbox)."""
     api_version: Annotated[str, Field(pattern=r"^(4[7-9]|[5-9]\d|1\d\d)\.0$")] = "62.0"
+    """Of the REST API."""
     objects: Annotated[tuple[Literal["Contact", "Lead"], ...], Field(min_length=1)] = ("Contact",)
+    """Whose people they are."""
 
     @model_validator(mode="after")
     def _one_login(self) -> "Org":

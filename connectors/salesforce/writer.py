@@ -30,9 +30,10 @@ NO_RULES = {"Sforce-Auto-Assign": "FALSE"}
 
 
 class SalesforceWriterOptions(Org, FieldOptions):
-    """opted_out, bounced, replied: fields, which all of the objects have. A checkbox is ticked; others need a value."""
+    """Fields which all of the objects have: a checkbox is ticked, others need a value."""
 
     opted_out: ToField | None = Place(field=OPT_OUT)
+    """The field that says that a person has opted out."""
 
 
 class SalesforceWriter:

@@ -50,17 +50,16 @@ def _duration(value: object) -> timedelta:
 
 
 class SqlOptions(Place):
-    """The options of a SQL source.
-
-    url: of the database, as SQLAlchemy writes it, or a reference to a secret that holds it. password:
-    goes into the URL. query: any SELECT. key: the column that identifies a row for ever; without it
-    the e-mail address does. modified: the column that says when a row last changed. overlap: a duration.
-    """
+    """The rows of a query."""
 
     query: str
+    """Any SELECT."""
     key: str | None = Field(default=None, min_length=1)
+    """The column that identifies a row for ever; without it the e-mail address does."""
     modified: str | None = Field(default=None, min_length=1)
+    """The column that says when a row last changed, for incremental reads."""
     overlap: Annotated[timedelta, BeforeValidator(_duration)] = timedelta(minutes=5)
+    """How far an incremental read goes back behind the latest change; a duration such as `10 minutes`."""
 
     @field_validator("query")
     @classmethod

@@ -30,10 +30,12 @@ TIMEOUTS: dict[str, dict[str, Any]] = {  # how each driver calls them
 
 
 class Place(Options):
-    """Where a database is. url: as SQLAlchemy writes it, or a reference to a secret that holds it. password: goes into the URL."""
+    """Where a database is."""
 
     url: Annotated[Secret | str, Field(union_mode="left_to_right")]
+    """As SQLAlchemy writes it, or a reference to a secret that holds it."""
     password: Secret | None = None
+    """It goes into the URL."""
 
     @field_validator("url")
     @classmethod

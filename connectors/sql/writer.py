@@ -21,9 +21,10 @@ HINT = "Check `statement`, and that the user may write"
 
 
 class SqlWriterOptions(Place):
-    """statement: any that writes, such as UPDATE people SET opted_out = true WHERE id = :key."""
+    """One statement a person."""
 
     statement: str
+    """Any that writes, such as `UPDATE people SET opted_out = true WHERE id = :key`."""
 
     @field_validator("statement")
     @classmethod

@@ -25,13 +25,12 @@ ROW_MAX = 1_048_576
 
 
 class XlsxOptions(FileOptions):
-    """The options of an Excel source.
-
-    sheet: its name, or its number among the visible tabs. header_row: its number; without it, the first row that is not empty.
-    """
+    """The rows of one sheet; the key is a column."""
 
     sheet: Annotated[str, Field(min_length=1)] | Annotated[int, Field(ge=1)] = 1
+    """Its name, or its number among the visible tabs."""
     header_row: Annotated[int, Field(ge=1, le=ROW_MAX)] | None = None
+    """Its number; without it, the first row that is not empty."""
 
 
 class XlsxConnector:

@@ -37,21 +37,26 @@ from syncd.secret import Secret
 
 
 class ZohoOptions(Options):
-    """region: the end of the address at which you log in (zoho.eu: eu). module: whose records are read.
-
-    emails: "all" makes a person of the secondary address too. views: names of custom views, whose members `_lists` tells; each costs a
-    listing of its members in every run.
-    """
+    """The login is a self client, or another OAuth app."""
 
     client_id: str
+    """Of the app."""
     client_secret: Secret
+    """Of the same app."""
     refresh_token: Secret
+    """The app's token for this account."""
     region: Region = "com"
+    """The end of the address at which you log in (zoho.eu: `eu`)."""
     base_url: BaseUrl | None = None
+    """Where the API is, instead of the region's own."""
     token_url: BaseUrl | None = None
+    """Where tokens are handed out, instead of the region's own."""
     module: Literal["Contacts", "Leads"] = "Contacts"
+    """Whose records are read."""
     emails: Literal["primary", "all"] = "primary"
+    """`all` makes a person of the secondary address too."""
     views: tuple[str, ...] = ()
+    """Names of custom views, whose members `_lists` tells; each costs a listing of its members in every run."""
 
 
 class ZohoConnector:

@@ -23,7 +23,7 @@ def _base_url(text: str) -> str:
     return text.rstrip("/")
 
 
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
+BaseUrl = Annotated[str, AfterValidator(_base_url), "URL"]
 """The address of a vendor's API; without user, password or query, and without a slash at its end."""
 
 
@@ -35,9 +35,13 @@ class TokenOrApp(Options):
     TOGETHER: ClassVar = frozenset({"token", "client_id", "client_secret", "refresh_token"})
 
     token: Secret | None = None
+    """The vendor's token or key of one user or one account."""
     client_id: str | None = None
+    """Of an OAuth app, instead of `token`."""
     client_secret: Secret | None = None
+    """Of the same app."""
     refresh_token: Secret | None = None
+    """The app's token for this account; `file:PATH` where the vendor replaces it at each use."""
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:

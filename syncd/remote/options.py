@@ -17,26 +17,34 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
 class Storage(Options):
-    """How to log in where the files are; which of the options count depends on the URL.
-
-    s3: key, secret, token (of a session), or profile, or anon; else what the AWS tools find by themselves. endpoint_url, region.
-    sftp: username, password, or key_file and its passphrase, or the agent's keys. known_hosts: a file, instead of the user's own.
-    https: username and password, or token (a bearer's), or headers.
-    """
+    """How to log in where the files are; which of the options count depends on the URL."""
 
     key: Secret | None = None
+    """s3: the access key; without it, what the AWS tools find by themselves."""
     secret: Secret | None = None
+    """s3: the secret key."""
     token: Secret | None = None
+    """s3: of a session. https: a bearer token."""
     profile: str | None = None
+    """s3: a profile of the AWS tools."""
     anon: bool = False
+    """s3: a public bucket, without login."""
     endpoint_url: str | None = None
+    """s3: a server that is not Amazon's."""
     region: str | None = None
+    """s3: the bucket's region."""
     username: str | None = None
+    """sftp, https: the name to log in with."""
     password: Secret | None = None
+    """sftp, https: its password."""
     key_file: str | None = None
+    """sftp: a private key; without it and `password`, the agent's keys."""
     passphrase: Secret | None = None
+    """sftp: that of `key_file`."""
     known_hosts: str | None = None
+    """sftp: a file of host keys, instead of the user's own."""
     headers: dict[str, Secret] = Field(default_factory=dict)
+    """https: headers of each request."""
 
 
 OPTIONS_OF = {

@@ -1,14 +1,11 @@
 """What `syncd check` and `syncd connectors` show: a line for each thing that was looked at, and what to do."""
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
-
-from pydantic import BaseModel
+from typing import Any
 
 from syncd.check import Finding, Grade
 from syncd.connector import Abilities, Connector
+from syncd.report.keys import NEEDED, NONE, about, keys
 from syncd.report.text import clean, count, say, say_json, style, table
 
 COLOURS = {Grade.OK: "green", Grade.NOTE: "dim", Grade.WARNING: "yellow", Grade.FAILED: "red"}
@@ -20,14 +17,6 @@ ABILITIES = {
     "merges": "tells which records were merged",
     "token": "tells an unchanged source without reading it",
     "fields_known": "knows all its fields, so that a wrong name is found before a run",
-}
-TYPES = {
-    "str": "text",
-    "bool": "true or false",
-    "int": "whole number",
-    "float": "number",
-    "timedelta": "duration",
-    "Secret": "secret",
 }
 PROBED = {
     "put_custom_fields": "custom fields in an update of one contact",
@@ -93,25 +82,25 @@ def connector_words(name: str, connector: type[Connector]) -> None:
     """What one connector can do, and its options."""
     say(f"{style(name, 'bold')}: {clean(connector.SUMMARY)}")
     say("  It")
-    for words in _abilities(connector.ABILITIES):
+    for words in abilities(connector.ABILITIES):
         say(f"    - {words}")
-    say("  Options:")
-    rows = [
-        (field, _type(info.annotation), _default(info), clean(info.description or ""))
-        for field, info in connector.OPTIONS.model_fields.items()
-    ]
-    for line in table(rows, ("option", "type", "default", "")):
-        say(f"    {line}")
-    doc = (connector.OPTIONS.__doc__ or "").strip()
-    if doc and not any(row[3] for row in rows):
+    if words := about(connector.OPTIONS):
         say()
-        for line in doc.splitlines():
-            say(f"    {line.strip()}".rstrip())
+        for line in words.splitlines():
+            say(f"  {clean(line)}".rstrip())
+        say()
+    say("  Options:")
+    for key in keys(connector.OPTIONS):
+        default = {NEEDED: ", needed", NONE: ""}.get(key.default, f", default {clean(key.default)}")
+        say(f"    {style(key.name, 'bold')}: {key.kind}{default}")
+        if key.meaning:
+            say(f"        {clean(key.meaning)}")
     say()
     say(f"Next: syncd init --connector {name}")
 
 
-def _abilities(abilities: Abilities) -> list[str]:
+def abilities(abilities: Abilities) -> list[str]:
+    """What a connector can do, a line each."""
     words = [text for name, text in ABILITIES.items() if getattr(abilities, name)]
     if not abilities.incremental:
         words.insert(0, "reads everything in each run, so it always sees who left")
@@ -123,36 +112,3 @@ def _abilities(abilities: Abilities) -> list[str]:
         words.append(f"usually holds opt-outs in {', '.join(abilities.opt_outs)}")
     words += [text for text in (abilities.caps, abilities.sweep) if text]
     return words
-
-
-def _type(annotation: Any) -> str:
-    """The type in the words of the configuration."""
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
-        return " | ".join(f'"{part}"' for part in parts)
-    if origin is Annotated:
-        return _type(parts[0])
-    if origin in {tuple, list}:
-        return f"list of {_type(parts[0])}"
-    if origin in {dict, Mapping}:
-        return "table"
-    if origin in {Union, UnionType}:
-        return " or ".join(_type(part) for part in parts if part is not NoneType)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return "table"
-    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    return TYPES.get(name, name)
-
-
-def _default(info: Any) -> str:
-    if info.is_required():
-        return "(needed)"
-    value = info.get_default(call_default_factory=True)
-    match value:
-        case None | "" | () | []:
-            return "(none)"
-        case bool():
-            return str(value).lower()
-        case timedelta():
-            return count(int(value / timedelta(minutes=1)), "minute")
-    return str(value)
