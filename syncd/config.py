@@ -36,6 +36,7 @@ from syncd.config_models import (
     WriteBackSettings,
     WriteBackTable,
 )
+from syncd.config_place import CONFIG_BYTES_MAX, find
 from syncd.connector import Context, Options
 from syncd.core.mapping import FLUENZR_FIELDS, RESERVED_NAMES
 from syncd.core.nearest import suggestion
@@ -55,7 +56,6 @@ __all__ = [
     "load",
 ]
 
-CONFIG_BYTES_MAX = 1024 * 1024  # a hundred syncs take a tenth of it: larger is another file
 NAME_CHARS_MAX = 64  # of a source or a sync: it stands in tables and log lines
 PREFIX: Final = "SYNCD_"
 LEVEL: Final = "__"
@@ -63,11 +63,6 @@ WRITE_BACK: Final = "write_back"
 HEARD: Final = frozenset(
     {Heard.OPTED_OUT, Heard.BOUNCED}
 )  # what a source is told unless the table says so
-PLACES: Final = (
-    "config.toml",
-    "~/.config/fluenzr-syncd/config.toml",
-    "/etc/fluenzr-syncd/config.toml",
-)
 
 AnyTable = TypeVar("AnyTable", bound=Table)
 Raw = dict[str, Any]
@@ -84,49 +79,6 @@ def load(path: Path | None) -> Settings:
     if settings is None:
         raise refuse(file, map(_with_origin, check.mistakes))
     return settings
-
-
-def find(path: Path | None) -> Path:
-    """The file that holds the configuration, absolute. Raises ConfigError when there is none."""
-    named = path or (Path(os.environ["SYNCD_CONFIG"]) if os.environ.get("SYNCD_CONFIG") else None)
-    if named is not None:
-        if not _is_file(named):
-            origin = "" if path else ", as $SYNCD_CONFIG says"
-            if _is_folder(named):
-                raise ConfigError(
-                    f"{named} is a folder{origin}", hint=f"Name the file: {named / 'config.toml'}"
-                )
-            raise ConfigError(
-                f"There is no configuration file {named}{origin}",
-                hint="Correct the path, or write a new configuration: syncd init",
-            )
-        return named.absolute()
-    for place in PLACES:
-        try:
-            candidate = Path(place).expanduser()
-        except RuntimeError:  # a container's user without a home folder
-            continue
-        if _is_file(candidate):
-            return candidate.absolute()
-    raise ConfigError(
-        "There is no configuration",
-        why=f"Looked for $SYNCD_CONFIG, ./{', '.join(PLACES)}",
-        hint="Write one: syncd init, or name it: syncd --config FILE",
-    )
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # no permission, a name too long: the read that follows says so
-        return True
 
 
 class _Tables(BaseSettings):

@@ -8,11 +8,13 @@ or heavy one never harms a run that does not use it.
 import re
 from difflib import get_close_matches
 from importlib.metadata import Distribution, EntryPoint, entry_points
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from syncd.connector import Connector
 from syncd.errors import ConfigError
-from syncd.writer import Writer
+
+if TYPE_CHECKING:  # a shell that completes a connector's name waits for this module
+    from syncd.connector import Connector
+    from syncd.writer import Writer
 
 GROUP = "syncd.connectors"
 CONTRACT = ("OPTIONS", "ABILITIES", "SUMMARY", "check", "fields", "preset", "token", "read")
@@ -32,12 +34,12 @@ def writers() -> list[str]:
     return _names(WRITERS)
 
 
-def load(name: str) -> type[Connector]:
+def load(name: str) -> "type[Connector]":
     """The class of the connector called `name`; unknown or unusable, ConfigError."""
     return cast("type[Connector]", _load(GROUP, name, "connector", CONTRACT))
 
 
-def load_writer(name: str) -> type[Writer]:
+def load_writer(name: str) -> "type[Writer]":
     """The class of the writer called `name`; unknown or unusable, ConfigError."""
     return cast("type[Writer]", _load(WRITERS, name, "writer", WRITER_CONTRACT))
 

@@ -1,22 +1,36 @@
 """The command before it does anything: its version, its help, wrong usage, and what it says of a bug."""
 
+import re
+import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from shell import Shell, shell_fixture  # noqa: F401 - a fixture
+from typer.main import get_command
 
 from syncd import __version__
 from syncd.cli import guarded
+from syncd.cli.app import app
 from syncd.errors import Interrupted, SourceError
 from syncd.report import text
 
-COMMANDS = (
-    "init", "check", "connectors", "plan", "sync", "run",
-    "status", "history", "why", "approve", "sandbox", "demo",
-    "forget", "release", "quarantine", "undo", "reconcile", "webhooks",
-)  # fmt: skip
+
+def commands(group: Any, *before: str) -> Iterator[tuple[str, Any]]:
+    """(its words, the command) of each command that does something itself."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *before, name)
+            if not command.invoke_without_command:
+                continue
+        yield " ".join((*before, name)), command
+
+
+ROOT = get_command(app)
+COMMANDS = dict(commands(ROOT))
 HEAVY = ("typer", "pydantic", "httpx", "rich", "structlog", "syncd.config", "syncd.run")
 
 
@@ -52,17 +66,27 @@ def test_version_starts_at_once(shell: Shell) -> None:
 def test_help_names_every_command(shell: Shell) -> None:
     said = shell.inside("--help")
     assert said.code == 0
-    for command in COMMANDS:
+    for command in ROOT.commands:
         assert f"\n  {command} " in said.out
     assert "..." not in said.out.partition("Commands:")[2], "a summary is cut"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example(shell: Shell, command: str) -> None:
-    said = shell.inside(command, "--help")
+@pytest.mark.parametrize("words", COMMANDS)
+def test_help_has_an_example_that_can_be_typed(shell: Shell, words: str) -> None:
+    said = shell.inside(*words.split(), "--help")
     assert said.code == 0
-    assert "Example:  syncd " in said.out
-    assert command in said.out.partition("Example:")[2]
+    examples = re.findall(r"Example:  (syncd .+)", said.out)
+    assert examples
+    for example in examples:
+        options, command, rest = example.partition(f" {words}")
+        assert command, "another command's example"
+        assert options == "syncd" or re.fullmatch("syncd --(config|debug)( [^ ]+)?", options)
+        COMMANDS[words].make_context(words, shlex.split(rest))  # raises where it is not understood
+
+
+def test_every_command_is_looked_at() -> None:
+    """The walk finds those of groups, too."""
+    assert {"init", "sync", "run", "quarantine retry", "webhooks serve"} <= COMMANDS.keys()
 
 
 @pytest.mark.parametrize(

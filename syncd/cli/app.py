@@ -30,7 +30,6 @@ app = typer.Typer(
     help="Keeps FluenzR equal to your CRM, a file or a database, and mails nobody by mistake.",
     epilog="First time? `syncd demo` shows the whole story; `syncd init` writes a configuration.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from syncd.cli import completion
 from syncd.cli.invocation import Invocation
 from syncd.cli.sync import NUMBER_MAX, address
 from syncd.report.text import count, say, talk
@@ -131,7 +132,10 @@ def approve(
         int, typer.Argument(metavar="RUN", max=NUMBER_MAX, help="The run whose changes are held.")
     ],
     sync: Annotated[
-        str | None, typer.Argument(metavar="SYNC", help="All of it by default.")
+        str | None,
+        typer.Argument(
+            metavar="SYNC", help="All of it by default.", autocompletion=completion.syncs
+        ),
     ] = None,
 ) -> None:
     """Release what a guard held in that run, once.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from syncd.cli import completion
 from syncd.cli.invocation import Invocation
 from syncd.errors import ConfigError, UsageError
 from syncd.report.text import say, say_json, talk
@@ -26,7 +27,13 @@ def init(
     context: typer.Context,
     *,
     connector: Annotated[
-        str | None, typer.Option("--connector", metavar="NAME", help="See `syncd connectors`.")
+        str | None,
+        typer.Option(
+            "--connector",
+            metavar="NAME",
+            help="See `syncd connectors`.",
+            autocompletion=completion.connectors,
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
     given: Annotated[
@@ -137,7 +144,10 @@ def _probe(invocation: Invocation, settings: "Settings", *, json: bool) -> None:
 
 
 def connectors(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One in detail.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="One in detail.", autocompletion=completion.connectors),
+    ] = None,
 ) -> None:
     """The installed connectors, their options."""
     from syncd import registry

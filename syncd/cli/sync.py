@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from syncd.cli import completion
 from syncd.cli.invocation import Invocation
 from syncd.cli.signals import stopping
 from syncd.errors import UsageError
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 NUMBER_MAX = 1_000_000_000  # more than there are people in any account, or runs in any history
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="SYNC", help="All by default.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SYNC", help="All by default.", autocompletion=completion.syncs),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON alone on stdout, one object per sync.")]
 Email = Annotated[
     str | None,
