@@ -3,7 +3,7 @@
 import contextlib
 import getpass
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from syncd.cli import completion
 from syncd.cli.invocation import Invocation
 from syncd.cli.sync import NUMBER_MAX, address
 from syncd.report.text import count, say, talk
-
-if TYPE_CHECKING:
-    from syncd.config import Settings
 
 RUNS_SHOWN_MAX = 20  # of the history; one run is shown by its number, however old
 STUCK_SHOWN_MAX = 20
@@ -44,19 +41,13 @@ def status(context: typer.Context, *, json: Json = False) -> None:
     if marker.standing(settings.state.path) is marker.Standing.RESTORED:
         talk("This state is not the newest one: nothing is sent before `syncd reconcile`")
     with story.reading(settings.state.path) as db:
-        standing = [
-            story.sync_now(db, name) if db else story.never_run(name) for name in settings.syncs
-        ]
+        blocks = past.outlook(settings, db, now_s=now_s)
         account = story.account(db) if db else None
         stuck = quarantine.stuck(db, limit=STUCK_SHOWN_MAX) if db else []
         records = unusable.known(db, limit=STUCK_SHOWN_MAX) if db else ([], 0)
-    blocks = [
-        (one, _next_s(settings, one.name, one.completed_s, now_s), _schedule(settings, one.name))
-        for one in standing
-    ]
     if json:
-        for one, next_s, schedule in blocks:
-            past.status_json(one, next_s=next_s, now_s=now_s, schedule=schedule)
+        for one in blocks:
+            past.status_json(one, now_s=now_s)
         return
     past.status_words(blocks, now_s=now_s)
     if account is not None:
@@ -165,23 +156,3 @@ def _user() -> str:
     with contextlib.suppress(KeyError, OSError):
         return os.environ.get("SUDO_USER") or getpass.getuser()
     return f"user {os.getuid()}"  # a container need not know its users
-
-
-def _next_s(settings: "Settings", name: str, completed_s: int | None, now_s: float) -> float | None:
-    from syncd.daemon import next_start_s
-
-    sync = settings.syncs[name]
-    return next_start_s(sync, completed_s=completed_s, now_s=now_s)
-
-
-def _schedule(settings: "Settings", name: str) -> str | None:
-    """The schedule in words, or as cron writes it."""
-    from syncd.core.schedule import Cron
-    from syncd.report.text import duration
-
-    sync = settings.syncs[name]
-    if sync.schedule is None:
-        return None
-    if isinstance(sync.schedule, Cron):
-        return f"{sync.schedule.text}, {sync.timezone}"
-    return f"every {duration(sync.schedule.seconds)}"

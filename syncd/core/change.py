@@ -74,9 +74,14 @@ class Change:
     def load(cls, text: bytes) -> "Change":
         """What `dump` wrote."""
         data = orjson.loads(text)
+        return cls.of_contract(data, sync=data["sync"])
+
+    @classmethod
+    def of_contract(cls, data: dict[str, Any], *, sync: str) -> "Change":
+        """What `contract` says, with the names under `enrol`: so is it kept while a guard holds it."""
         return cls(
             email=data["email"],
-            sync=data["sync"],
+            sync=sync,
             kind=ChangeKind(data["change"]),
             fields={name: (old, new) for name, (old, new) in data["fields"].items()},
             groups=Edit(tuple(data["groups"]["add"]), tuple(data["groups"]["remove"])),

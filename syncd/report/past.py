@@ -1,10 +1,11 @@
 """What `status` and `history` show: how each sync stands, what past runs did."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from syncd.core.change import Edit
+from syncd.core.schedule import Cron
 from syncd.report.plan import edits
 from syncd.report.text import (
     ago,
@@ -19,10 +20,15 @@ from syncd.report.text import (
     style,
     table,
 )
+from syncd.state import story
 from syncd.state.approvals import Approval
 from syncd.state.quarantine import Stuck
 from syncd.state.story import Account, Part, PastChange, PastRun, SyncNow
 from syncd.state.unusable import Unusable
+
+if TYPE_CHECKING:
+    from syncd.config_models import Settings, SyncSettings
+    from syncd.state.store import Connection
 
 NUMBERS = (
     "read",
@@ -35,16 +41,52 @@ NUMBERS = (
     "quarantined",
     "held",
 )
+UNUSABLE = ("not usable", "sync", "because")
+UNUSABLE_STAY = (
+    "They stay as they were in FluenzR, if they are there, until their source is put right."
+)
+HISTORY = ("run", "started", "took", "sync", "status", "numbers")
+NOT_ENDED = "not ended: it is running now, or it was killed; the next run goes on where it stopped"
 
 
-def status_json(sync: SyncNow, *, next_s: float | None, now_s: float, schedule: str | None) -> None:
+@dataclass(frozen=True, slots=True)
+class SyncOutlook:
+    """How a sync stands, and when it starts next. next_s: None: by hand only; schedule: in words, or as cron writes it."""
+
+    sync: SyncNow
+    next_s: float | None
+    schedule: str | None
+
+
+def outlook(settings: "Settings", db: "Connection | None", *, now_s: float) -> list[SyncOutlook]:
+    """Every sync, in the file's order. db: None before the first run."""
+    from syncd.daemon import next_start_s
+
+    found = []
+    for name, sync in settings.syncs.items():
+        standing = story.sync_now(db, name) if db else story.never_run(name)
+        next_s = next_start_s(sync, completed_s=standing.completed_s, now_s=now_s)
+        found.append(SyncOutlook(standing, next_s, _schedule(sync)))
+    return found
+
+
+def _schedule(sync: "SyncSettings") -> str | None:
+    if sync.schedule is None:
+        return None
+    if isinstance(sync.schedule, Cron):
+        return f"{sync.schedule.text}, {sync.timezone}"
+    return f"every {duration(sync.schedule.seconds)}"
+
+
+def status_json(one: SyncOutlook, *, now_s: float) -> None:
     """One object: times in ISO 8601, ages in seconds, the last run's numbers as `syncd sync --json` has them."""
+    sync = one.sync
     last = sync.last
     say_json(
         {
             "sync": sync.name,
-            "schedule": schedule,
-            "next_run": iso(next_s),
+            "schedule": one.schedule,
+            "next_run": iso(one.next_s),
             "last_run": last.run if last else None,
             "status": last.status if last else None,
             "started": iso(last.started_s if last else None),
@@ -66,69 +108,77 @@ def status_json(sync: SyncNow, *, next_s: float | None, now_s: float, schedule: 
     )
 
 
-def status_words(
-    syncs: Iterable[tuple[SyncNow, float | None, str | None]], *, now_s: float
-) -> None:
-    """One block per sync. Each comes with its next start (None: by hand only) and its schedule in words."""
-    for sync, next_s, schedule in syncs:
-        last = sync.last
-        say(style(sync.name, "bold") + (f": {last.status}" if last else ": has never run"))
-        if last:
-            say(f"  last run   {last.run}, {_when(last.started_s, now_s=now_s)}")
-            say(f"  numbers    {_numbers(last.counts)}")
-        if last and last.error:
-            say(f"  error      {clean(last.error)}")
-        say(f"  next run   {_next(next_s, schedule, now_s=now_s)}")
-        if sync.completed_s is not None:
-            say(f"  data       as of {_when(sync.completed_s, now_s=now_s)}")
-        if sync.bounced or sync.unsubscribed:
-            say(
-                f"  mailing    {people(sync.bounced)} have bounced, {sync.unsubscribed:,} unsubscribed"
-            )
-        for line in _waiting(sync):
-            say(f"  {line}")
+def status_words(syncs: Iterable[SyncOutlook], *, now_s: float) -> None:
+    """One block per sync."""
+    for one in syncs:
+        last = one.sync.last
+        say(style(one.sync.name, "bold") + (f": {last.status}" if last else ": has never run"))
+        for label, text in sync_facts(one, now_s=now_s):
+            say(f"  {label:<10} {text}")
+
+
+def sync_facts(one: SyncOutlook, *, now_s: float) -> Iterator[tuple[str, str]]:
+    """How a sync stands: (label, text); a line without a label belongs to the one before it."""
+    sync = one.sync
+    last = sync.last
+    if last:
+        yield "last run", f"{last.run}, {when(last.started_s, now_s=now_s)}"
+        yield "numbers", numbers(last.counts)
+    if last and last.error:
+        yield "error", clean(last.error)
+    yield "next run", _next(one.next_s, one.schedule, now_s=now_s)
+    if sync.completed_s is not None:
+        yield "data", f"as of {when(sync.completed_s, now_s=now_s)}"
+    if sync.bounced or sync.unsubscribed:
+        yield "mailing", f"{people(sync.bounced)} have bounced, {sync.unsubscribed:,} unsubscribed"
+    yield from _waiting(sync)
 
 
 def _next(next_s: float | None, schedule: str | None, *, now_s: float) -> str:
     if next_s is None:
         return "by hand only: it has no schedule"
-    words = "due now" if next_s <= now_s else _when(next_s, now_s=now_s)
+    words = "due now" if next_s <= now_s else when(next_s, now_s=now_s)
     return f"{words}, {schedule}, where `syncd run` is running"
 
 
-def _waiting(sync: SyncNow) -> Iterable[str]:
+def _waiting(sync: SyncNow) -> Iterator[tuple[str, str]]:
     if sync.held > sync.approved:
-        yield f"held       {people(sync.held - sync.approved)} of run {sync.held_run}"
+        yield "held", f"{people(sync.held - sync.approved)} of run {sync.held_run}"
         for trip in sync.trips:
-            yield f"           - {clean(trip)}"
-        yield f"           release: syncd approve {sync.held_run} {sync.name}"
+            yield "", f"- {clean(trip)}"
+        yield "", f"release: syncd approve {sync.held_run} {sync.name}"
     if sync.approved:
-        yield f"approved   {people(sync.approved)}: the next run sends it"
+        yield "approved", f"{people(sync.approved)}: the next run sends it"
     if sync.stuck:
-        yield f"waiting    {people(sync.stuck)} whom FluenzR refuses, or who were put off (below)"
+        yield "waiting", f"{people(sync.stuck)} whom FluenzR refuses, or who were put off (below)"
     if sync.deletes_waiting:
         yield (
-            f"deletes    {people(sync.deletes_waiting)} to be deleted: `syncd sync` without names does it,"
+            "deletes",
+            f"{people(sync.deletes_waiting)} to be deleted: `syncd sync` without names does it,",
         )
-        yield "           once every sync was read and none failed or is held"
+        yield "", "once every sync was read and none failed or is held"
 
 
 def account_words(account: Account, *, requests_per_minute: float, now_s: float) -> None:
     """What is the same for all syncs."""
     say()
+    for line in account_lines(account, requests_per_minute=requests_per_minute, now_s=now_s):
+        say(line)
+
+
+def account_lines(account: Account, *, requests_per_minute: float, now_s: float) -> Iterator[str]:
+    """The same as lines."""
     if account.unended:
         begun = ago(account.unended.started_s, now_s=now_s)
-        say(
-            f"run {account.unended.run}, begun {begun}, has not ended: it is at work, or was killed"
-        )
-    say(f"budget: at most {requests_per_minute:,.0f} requests a minute, less where FluenzR says so")
+        yield f"run {account.unended.run}, begun {begun}, has not ended: it is at work, or was killed"
+    yield f"budget: at most {requests_per_minute:,.0f} requests a minute, less where FluenzR says so"
     if account.in_flight:
-        say(f"{people(account.in_flight)} in flight: the next run reads them back first")
-    say(f"{people(account.opted_out)} opted out or were blocked: never created, never mailed")
+        yield f"{people(account.in_flight)} in flight: the next run reads them back first"
+    yield f"{people(account.opted_out)} opted out or were blocked: never created, never mailed"
     if account.deleted_by_hand:
-        say(f"{people(account.deleted_by_hand)} deleted by hand in FluenzR stay deleted")
+        yield f"{people(account.deleted_by_hand)} deleted by hand in FluenzR stay deleted"
     if account.to_erase:
-        say(f"{people(account.to_erase)} forgotten, still to be deleted in FluenzR by the next run")
+        yield f"{people(account.to_erase)} forgotten, still to be deleted in FluenzR by the next run"
 
 
 def waiting_words(stuck: list[Stuck], *, now_s: float) -> None:
@@ -145,12 +195,16 @@ def unusable_words(found: list[Unusable], total: int) -> None:
     if not found:
         return
     say()
-    rows = [(_record(one), one.sync, one.note or "") for one in found]
-    for line in table(rows, ("not usable", "sync", "because")):
+    for line in table(unusable_rows(found), UNUSABLE):
         say(line)
     if total > len(found):
         say(f"and {count(total - len(found))} more records")
-    say("They stay as they were in FluenzR, if they are there, until their source is put right.")
+    say(UNUSABLE_STAY)
+
+
+def unusable_rows(found: list[Unusable]) -> list[tuple[str, ...]]:
+    """The columns of `UNUSABLE`, a row a record."""
+    return [(_record(one), one.sync, one.note or "") for one in found]
 
 
 def _record(one: Unusable) -> str:
@@ -162,7 +216,8 @@ def again(one: Stuck, *, now_s: float) -> str:
     return "next run" if one.not_before_s <= now_s else ago(one.not_before_s, now_s=now_s)
 
 
-def _numbers(counts: Mapping[str, Any]) -> str:
+def numbers(counts: Mapping[str, Any]) -> str:
+    """The numbers of one run that are not 0."""
     # A failed run has not come to everybody: they are in no quarantine.
     words = {"quarantined": "not sent yet"} if counts.get("status") == "failed" else {}
     parts = [
@@ -171,7 +226,8 @@ def _numbers(counts: Mapping[str, Any]) -> str:
     return ", ".join(parts) or "nothing read, nothing changed"
 
 
-def _when(epoch_s: float, *, now_s: float) -> str:
+def when(epoch_s: float, *, now_s: float) -> str:
+    """A time, and how long ago that is."""
     return f"{moment(epoch_s)} ({ago(epoch_s, now_s=now_s)})"
 
 
@@ -210,7 +266,7 @@ def change_object(change: PastChange) -> dict[str, Any]:
 
 
 def _of_sync(part: Part) -> tuple[str, str, str]:
-    return (part.sync, part.status, _numbers(part.counts))
+    return (part.sync, part.status, numbers(part.counts))
 
 
 def _other(run: PastRun, failure: Part | None) -> tuple[str, str, str]:
@@ -226,7 +282,15 @@ def history_words(runs: list[PastRun]) -> None:
     if not runs:
         say("Nothing has run yet. Next: syncd plan")
         return
-    rows = []
+    for line in table(history_rows(runs), HISTORY, right=[0]):
+        say(line)
+    if any(run.ended_s is None for run in runs):
+        say(NOT_ENDED)
+
+
+def history_rows(runs: list[PastRun]) -> list[tuple[str, ...]]:
+    """The columns of `HISTORY`, a row for each sync of a run; what is the same for all stands in the first."""
+    rows = list[tuple[str, ...]]()
     for run in runs:
         took = "not ended" if run.ended_s is None else duration(run.ended_s - run.started_s)
         first = (str(run.run), moment(run.started_s), took)
@@ -235,22 +299,16 @@ def history_words(runs: list[PastRun]) -> None:
             lead = first if number == 0 else ("", "", "")
             words = _other(run, part) if part is None or not part.sync else _of_sync(part)
             rows.append((*lead, *words))
-    for line in table(rows, ("run", "started", "took", "sync", "status", "numbers"), right=[0]):
-        say(line)
-    if any(run.ended_s is None for run in runs):
-        say("not ended: it is running now, or it was killed; the next run goes on where it stopped")
+    return rows
 
 
 def run_words(run: PastRun, changes: list[PastChange]) -> None:
     """One run in detail."""
-    took = (
-        "has not ended" if run.ended_s is None else f"took {duration(run.ended_s - run.started_s)}"
-    )
-    say(f"run {run.run} ({run.kind}), {moment(run.started_s)}, {took}")
+    say(run_head(run))
     for part in run.parts:
         _part_words(part)
-    for one in run.approved:
-        say(f"{clean(one.sync)}: carried out what was {approval_words(one)}")
+    for line in carried_lines(run):
+        say(line)
     if changes or run.created:
         say()
     for email in run.created:
@@ -265,15 +323,36 @@ def run_words(run: PastRun, changes: list[PastChange]) -> None:
 
 
 def _part_words(part: Part) -> None:
-    if not part.sync:  # of a command that is no sync
-        say(f"{part.status}: {clean(part.error or '')}")
+    if part.sync:
+        say(f"{style(part.sync, 'bold')}: {part.status}")
+    for line in part_lines(part):
+        say(f"  {line}" if part.sync else line)
+
+
+def run_head(run: PastRun) -> str:
+    """Which run, of what kind, when, and how long it took."""
+    took = (
+        "has not ended" if run.ended_s is None else f"took {duration(run.ended_s - run.started_s)}"
+    )
+    return f"run {run.run} ({run.kind}), {moment(run.started_s)}, {took}"
+
+
+def part_lines(part: Part) -> Iterator[str]:
+    """What one sync's part of a run came to; without a sync: of a command that is none."""
+    if not part.sync:
+        yield f"{part.status}: {clean(part.error or '')}"
         return
-    say(f"{style(part.sync, 'bold')}: {part.status}")
-    say(f"  {_numbers(part.counts)}, requests {count(part.counts.get('requests', 0))}")
+    yield f"{numbers(part.counts)}, requests {count(part.counts.get('requests', 0))}"
     if part.error:
-        say(f"  {clean(part.error)}")
+        yield clean(part.error)
     for trip in part.trips:
-        say(f"  held: {clean(trip)}")
+        yield f"held: {clean(trip)}"
+
+
+def carried_lines(run: PastRun) -> Iterator[str]:
+    """What the run carried out of what was held."""
+    for one in run.approved:
+        yield f"{clean(one.sync)}: carried out what was {approval_words(one)}"
 
 
 def approval_words(one: Approval) -> str:

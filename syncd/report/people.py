@@ -17,6 +17,9 @@ ENDED = {
     "?": "was missing when a lost state was rebuilt",
     "-": "a source had said that the person opted out; it takes that back, and FluenzR shows no opt-out",
 }
+STUCK = ("email", "sync", "tries", "again", "because")
+UNTOLD = ("email", "sync", "key", "because")
+NOBODY_STUCK = "Nobody is in quarantine: FluenzR has taken everything."
 NEXT_RUN = "Next: syncd sync  (or wait for the daemon)"
 
 
@@ -111,19 +114,23 @@ def quarantine_words(
 ) -> None:
     """A table, and what can be done."""
     if not stuck:
-        say("Nobody is in quarantine: FluenzR has taken everything.")
+        say(NOBODY_STUCK)
     else:
-        rows = [
-            (one.email, one.sync or "", str(one.tries), again(one, now_s=now_s), one.error or "")
-            for one in stuck
-        ]
-        for line in table(rows, ("email", "sync", "tries", "again", "because"), right=[2]):
+        for line in table(stuck_rows(stuck, now_s=now_s), STUCK, right=[2]):
             say(line)
         say()
         say(f"{people(len(stuck))}. A record that changes in its source is tried at once.")
         say("Next: syncd quarantine retry EMAIL  (without waiting; or --all)")
         say("      syncd quarantine drop EMAIL   (give the change up)")
     unusable_words(records, total)
+
+
+def stuck_rows(stuck: list[Stuck], *, now_s: float) -> list[tuple[str, ...]]:
+    """The columns of `STUCK`, a row a person."""
+    return [
+        (one.email, one.sync or "", str(one.tries), again(one, now_s=now_s), one.error or "")
+        for one in stuck
+    ]
 
 
 def untold_json(untold: Iterable[Untold]) -> None:
@@ -148,12 +155,14 @@ def untold_words(untold: list[Untold]) -> None:
         return
     say()
     say(f"{people(len(untold))} of whom a source does not take what FluenzR has heard:")
-    for line in table(
-        [(one.email, one.sync, one.key, one.error) for one in untold],
-        ("email", "sync", "key", "because"),
-    ):
+    for line in table(untold_rows(untold), UNTOLD):
         say(line)
     say("They are told again later; without waiting: syncd quarantine retry --all")
+
+
+def untold_rows(untold: list[Untold]) -> list[tuple[str, ...]]:
+    """The columns of `UNTOLD`, a row a record."""
+    return [(one.email, one.sync, one.key, one.error) for one in untold]
 
 
 def retried(number: int) -> None:

@@ -94,15 +94,23 @@ def person_words(
 
     reads: when each source was last read, for whoever is in none.
     """
-    rules = rules or {}
     say(style(clean(person.email), "bold"))
+    for title, lines in person_blocks(person, now_s=now_s, rules=rules, reads=reads):
+        if title:
+            say(f"  {title}:")
+        for line in lines:
+            say(f"    {line}" if title else f"  {line}")
+
+
+def person_blocks(
+    person: Person, *, now_s: float, rules: Rules | None = None, reads: Sequence[LastRead] = ()
+) -> list[tuple[str, list[str]]]:
+    """(title, lines) of each block; the first one, how the person stands, has no title. What belongs to a line is indented."""
+    rules = rules or {}
     if not person.known:
-        for line in _unknown(person, reads, now_s=now_s):
-            say(f"  {line}")
-        return
-    for line in _standing(person, rules, now_s=now_s):
-        say(f"  {line}")
-    for title, lines in (
+        return [("", _unknown(person, reads, now_s=now_s))]
+    blocks = [
+        ("", _standing(person, rules, now_s=now_s)),
         ("never", [_barred(person, what) for what in person.never]),
         ("held", _held(person)),
         ("records, in the order in which they count", [_record(r, rules) for r in person.records]),
@@ -115,11 +123,8 @@ def person_words(
             [_put_back(p) for p in person.put_back],
         ),
         ("changes, each confirmed by FluenzR", _changes(person)),
-    ):
-        if lines:
-            say(f"  {title}:")
-        for line in lines:
-            say(f"    {line}")
+    ]
+    return [(title, lines) for title, lines in blocks if lines]
 
 
 def _unknown(person: Person, reads: Sequence[LastRead], *, now_s: float) -> list[str]:

@@ -6,7 +6,7 @@ passes through a file that is deleted when it is closed.
 
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol, Self
@@ -191,17 +191,20 @@ def _block(result: PlanResult, sample: _Sample) -> None:
 
 
 def _mailed(result: PlanResult, some: list[str]) -> None:
+    head, groups = mailed_words(result.enrol, result.enrol_by_group)
     if not result.enrol:
-        say("  Nobody would be mailed: nobody joins a dynamic group or a campaign")
+        say(f"  {head}{groups}")
         return
-    groups = ", ".join(
-        f'"{clean(name)}" ({count(n)})' for name, n in sorted(result.enrol_by_group.items())
-    )
-    say(
-        style(f"  {people(result.enrol)} would be mailed", "bold")
-        + (f", on joining {groups}" if groups else "")
-    )
+    say(style(f"  {head}", "bold") + groups)
     say(f"    {_named(some, result.enrol)}")
+
+
+def mailed_words(people_count: int, by_group: Mapping[str, int]) -> tuple[str, str]:
+    """How many people would be mailed, and by joining what. by_group: group or campaign -> people."""
+    if not people_count:
+        return "Nobody would be mailed", ": nobody joins a dynamic group or a campaign"
+    groups = ", ".join(f'"{clean(name)}" ({count(n)})' for name, n in sorted(by_group.items()))
+    return f"{people(people_count)} would be mailed", f", on joining {groups}" if groups else ""
 
 
 def _named(some: list[str], total: int) -> str:
@@ -210,8 +213,7 @@ def _named(some: list[str], total: int) -> str:
 
 
 def _counts(result: PlanResult) -> None:
-    parts = [f"{kind} {count(getattr(result, kind))}" for kind in KINDS if getattr(result, kind)]
-    say(f"  People: {', '.join(parts) or 'nothing to change'}")
+    say(f"  People: {kinds_words({kind: getattr(result, kind) for kind in KINDS})}")
     if result.quarantine:
         say(
             f"  {people(result.quarantine)} would wait: FluenzR refused them before (`syncd why EMAIL`)"
@@ -229,6 +231,12 @@ def _counts(result: PlanResult) -> None:
         say(f"    and {count(rest)} more that cannot be used")
     at_limit = duration(result.seconds_at_limit)
     say(f"  Cost: {count(result.requests, 'request')}, {at_limit} at the API's limit")
+
+
+def kinds_words(by_kind: Mapping[str, int]) -> str:
+    """ "create 3, update 1": people by what happens to them."""
+    parts = [f"{kind} {count(by_kind[kind])}" for kind in KINDS if by_kind.get(kind)]
+    return ", ".join(parts) or "nothing to change"
 
 
 def skipped_words(by: dict[str, int]) -> str:

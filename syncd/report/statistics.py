@@ -36,15 +36,8 @@ def standings(found: "Sequence[Standing]", *, days: int, json: bool) -> None:
         say("FluenzR has no campaigns. Next: syncd campaigns create FILE")
         return
     known = any(one.since for one in found)
-    headers = ["campaign", "status", *SHOWN, "unsubscribed"]
-    headers += [f"+{name}" for name in GROWN] if known else []
-    rows = []
-    for one in found:
-        gone = one.stats.unsubscribed
-        row = [one.campaign.name, one.campaign.status or "?", *numbers(one.stats)]
-        row.append("" if gone is None else count(gone))
-        row += [_grown(one, name) for name in GROWN] if known else []
-        rows.append(row)
+    headers = standing_headers(known=known)
+    rows = [standing_row(one, known=known) for one in found]
     for line in table(rows, headers, right=range(2, len(headers))):
         say(line)
     if known:
@@ -54,6 +47,20 @@ def standings(found: "Sequence[Standing]", *, days: int, json: bool) -> None:
         say(
             "Nothing was kept yet to compare with: each day's first `syncd sync` or the daemon does"
         )
+
+
+def standing_headers(*, known: bool) -> list[str]:
+    """The columns of the table. known: there are days to compare with."""
+    headers = ["campaign", "status", *SHOWN, "unsubscribed"]
+    return headers + ([f"+{name}" for name in GROWN] if known else [])
+
+
+def standing_row(one: "Standing", *, known: bool) -> list[str]:
+    """One campaign in these columns."""
+    gone = one.stats.unsubscribed
+    row = [one.campaign.name, one.campaign.status or "?", *numbers(one.stats)]
+    row.append("" if gone is None else count(gone))
+    return row + ([_grown(one, name) for name in GROWN] if known else [])
 
 
 def _grown(one: "Standing", name: str) -> str:
