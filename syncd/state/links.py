@@ -16,7 +16,7 @@ from syncd.core.undo import Exemption, lay_over
 from syncd.state import ledger, newcomers, undone
 from syncd.state.groups import Groups
 from syncd.state.newcomers import NOBODY, Newcomers
-from syncd.state.reads import SyncRow
+from syncd.state.reads import SyncRow, record_counts
 from syncd.state.store import State
 
 CHUNK_ROWS = 500  # touched contacts merged at a time; bounds memory, not correctness
@@ -150,12 +150,7 @@ def promote(state: State, sync: SyncRow, rule: SyncRule, groups: Groups) -> Prom
 
 def live_count(state: State, sync: SyncRow) -> int:
     """Records of this sync that contribute to a contact."""
-    count: int = state.value(
-        "SELECT count(*) FROM record WHERE rowno BETWEEN ? AND ? AND live=1",
-        sync.first_rowno,
-        sync.last_rowno,
-    )
-    return count
+    return sum(count for (_, live), count in record_counts(state, sync).items() if live)
 
 
 def _first_free(state: State, sync: SyncRow) -> int:

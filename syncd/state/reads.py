@@ -369,16 +369,25 @@ class Read:
 def tally_all_same(state: State, sync: SyncRow) -> Read:
     """The books of a source that answered "unchanged": the records of its last read, as read and unchanged."""
     found = Read(full=False, unchanged_source=True)
-    for skip, count in state.rows(
-        "SELECT skip,count(*) FROM record WHERE rowno BETWEEN ? AND ? AND skip IS NOT 'gone' GROUP BY skip",
-        sync.first_rowno, sync.last_rowno,
-    ):  # fmt: skip
+    for (skip, _), count in record_counts(state, sync).items():
+        if skip == "gone":
+            continue
         found.read += count
-        if skip is None:
-            found.same = count
-        else:
-            found.same_skipped = {**(found.same_skipped or {}), skip: count}
+        found.add_same(skip, count)
     return found
+
+
+def record_counts(state: State, sync: SyncRow) -> dict[tuple[str | None, int], int]:
+    """(why it is not wanted, whether it contributes to a contact) -> how many records. Not all of them are looked at."""
+    total = state.value("SELECT count(*) FROM record WHERE sync=?", sync.sync)
+    rows = state.rows(
+        "SELECT skip,live,count(*) FROM record INDEXED BY record_odd WHERE (skip IS NOT NULL OR live=0) AND rowno BETWEEN ? AND ?"
+        " GROUP BY skip,live",
+        sync.first_rowno,
+        sync.last_rowno,
+    )
+    odd = {(skip, live): count for skip, live, count in rows}
+    return {(None, 1): total - sum(odd.values()), **odd}
 
 
 def count_staged(state: State, found: Read) -> None:
