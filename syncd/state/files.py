@@ -35,3 +35,16 @@ def open_private(path: Path) -> int:
     with contextlib.suppress(OSError):  # a copy that was put back may be open to others
         os.fchmod(descriptor, 0o600)
     return descriptor
+
+
+def make_private(path: Path) -> None:
+    """The database's file is there, for its owner only. Raises StateError.
+
+    One that is there is not opened: closing it would drop the locks that SQLite holds on it in this process, those of whoever
+    just reads too, and with them the writer's, which SQLite shares (POSIX, advisory locks).
+    """
+    if not path.exists():
+        os.close(open_private(path))
+        return
+    with contextlib.suppress(OSError):  # a copy that was put back may be open to others
+        path.chmod(0o600)

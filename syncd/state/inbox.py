@@ -5,14 +5,13 @@ What an applied event said is deleted; its id stays for ID_KEEP_S, so that a rep
 """
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from syncd.errors import StateError
-from syncd.state.files import beside, open_private
+from syncd.state.files import beside, make_private
 
 SUFFIX = ".inbox"
 ID_KEEP_S = 30 * 24 * 3600  # FluenzR tries again for less than three hours [D]
@@ -162,7 +161,7 @@ def exists(state: Path) -> bool:
 def opened(state: Path) -> Iterator[Inbox]:
     """The inbox of a state, made when it is not there; for its owner only. Raises StateError."""
     path = beside(state, SUFFIX)
-    os.close(open_private(path))
+    make_private(path)
     with _explained():
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     with contextlib.closing(Inbox(db)) as inbox:

@@ -22,7 +22,7 @@ from syncd.clock import Clock
 from syncd.errors import StateBusy, StateError, StateLost, StateRestored
 from syncd.migrations import APPLICATION_ID, migrations
 from syncd.state import erase, events, forgotten, marker
-from syncd.state.files import beside, open_private
+from syncd.state.files import beside, make_private, open_private
 
 Connection: TypeAlias = sqlite3.Connection  # for those who only pass them on
 Row: TypeAlias = sqlite3.Row
@@ -251,7 +251,7 @@ def open_state(path: Path, *, rehearsal: bool = False, rebuild: bool = False) ->
     in_memory = fresh and rehearsal
     with explained(path):
         if not in_memory:
-            os.close(open_private(path))
+            make_private(path)
         db = sqlite3.connect(
             ":memory:" if in_memory else path, isolation_level=None, check_same_thread=False
         )
