@@ -5,13 +5,13 @@ import random
 from collections import Counter
 
 from syncd.sandbox import Faults, Quirks
-from syncd.sandbox.faults import Cut, Drop, Effect, Garbage, Late, Page, Rule, Throttle
+from syncd.sandbox.faults import Cut, Drop, Effect, Garbage, Late, Page, Rule, Slow, Throttle
 from syncd.sandbox.faults import Status as Broken
 from syncd.sandbox.people import Account
 
 FAULT_KINDS = (
     "drop before", "drop after", "late", "5xx before", "5xx after", "page before", "page after",
-    "garbage", "cut", "throttle", "unreadable", "no date", "crash", "stop", "broken source",
+    "garbage", "cut", "throttle", "slow", "unreadable", "no date", "crash", "stop", "broken source",
 )  # fmt: skip
 
 
@@ -45,6 +45,8 @@ class Weather:
                 for name, effect, part in rules
             )
         )  # fmt: skip
+        # By count, not by chance: real milliseconds pass, and the answer is right.
+        self.faults.add(Rule(name="slow", effect=Slow(seconds=0.01), nth=range(7, 1_000_000, 13)))
         if rng.random() < 0.15:  # nothing can be read of half the contacts
             rule = Rule(
                 name="unreadable", effect=Broken(status=503, applied=False),
