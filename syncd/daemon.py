@@ -1,9 +1,8 @@
 """The daemon: runs each sync on its schedule until it is told to stop.
 
-Three threads: the main one waits for signals and feeds the watchdog, APScheduler's says what is
-due, and the worker does one run after the other; a fourth listens where `[http]` is configured. What
-a run does, and what a crash leaves, is `syncd.run`'s business; when a sync starts first is decided in
-`syncd.core.due`.
+Two threads: the main one waits for signals, feeds the watchdog and looks what is due, and the worker
+does one run after the other; a third listens where `[http]` is configured. What a run does, and what
+a crash leaves, is `syncd.run`'s business; when a sync is due is decided in `syncd.timetable`.
 """
 
 import os
@@ -15,33 +14,26 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from traceback import extract_tb
 from typing import NoReturn
-from zoneinfo import ZoneInfo
 
 import structlog
-from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.combining import OrTrigger
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.date import DateTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 
 from syncd import config, run, statistics
 from syncd.check import client
 from syncd.clock import Clock
-from syncd.config_models import Settings, SyncSettings
-from syncd.core.due import first_start_s
+from syncd.config_models import Settings
 from syncd.core.result import Status, SyncResult
-from syncd.core.schedule import Cron, Every, Schedule
+from syncd.core.schedule import Every
 from syncd.errors import ConfigError, Interrupted, StateBusy, StateError, SyncdError
 from syncd.log import ERROR_UNEXPECTED
 from syncd.notify import Notifier
 from syncd.state.store import change, open_for_reading
 from syncd.state.story import sync_now
+from syncd.timetable import Timetable, first_starts
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SIGNALS_MAX = 64  # taken at once; more of them mean the same
@@ -49,7 +41,6 @@ TICK_S = 1.0  # how often the main thread looks up when no signal comes
 GATHER_S = 0.2  # syncs that fall due in one moment become one run
 BUSY_AGAIN_S = 60.0  # another process holds the state: a run of the command takes about that long
 STOP_S_MAX = 3.0  # for the request under way; below what any supervisor grants (Docker: 10 s)
-LATE_S_MAX = 60.0  # a scheduler that is later than this does not work any more
 WHOLE_S = 86400.0  # where deletes wait, a run of all syncs is made this often
 FEED_S = 1.0  # the watchdog hears of progress at most this often
 BUG_FRAMES = 8  # the last places of a bug, in the log
@@ -57,8 +48,8 @@ EVENTS = (
     ":events"  # in the queue of what is due: the inbox has something; no name of a sync has a colon
 )
 STATISTICS = ":statistics"  # likewise: whether those of today are kept is looked at
-STATISTICS_S = 3600.0
-RETRY_JOB = "again:"  # the prefix of the one-off jobs; no name of a sync has a colon
+STATISTICS_EVERY = Every(3600)
+RETRY_JOB = "again:"  # the prefix of what is due once; no name of a sync has a colon
 
 # The events of its log.
 CONFIG_REFUSED = "config.refused"
@@ -90,7 +81,7 @@ def serve(path: Path | None, *, clock: Clock) -> int:
         with daemon.listening():
             daemon.start()
             while not clock.stopped():
-                received = wait(TICK_S)
+                received = wait(daemon.pause_s())
                 if received & {signal.SIGTERM, signal.SIGINT}:
                     clock.stop()
                 elif signal.SIGHUP in received:
@@ -112,7 +103,7 @@ class Daemon:
         self._settings = config.load(path)
         self._firsts = first_starts(self._settings, clock=clock)
         self._listens = (self._settings.http, self._settings.webhooks)
-        self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._timetable = Timetable(clock)
         self._due: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._running: tuple[str, ...] = ()
         self._whole_s: float | None = None  # when this process last ended a run of all syncs
@@ -141,17 +132,20 @@ class Daemon:
     def start(self) -> None:
         """Schedule everything and tell the service manager."""
         self._schedule()
-        self._scheduler.start()
         self._worker.start()
         log.info(DAEMON_STARTED, syncs=list(self._firsts), by_hand=self._by_hand())
         self._notifier.ready()
         self._notifier.status(self._outlook())
 
+    def pause_s(self) -> float:
+        """How long nothing is due, TICK_S at most."""
+        soonest = [at_s - self._clock.now_s() for at_s, _ in self._timetable.outlook()[:1]]
+        return max(0.0, min([TICK_S, *soonest]))
+
     def tick(self) -> None:
-        """While nothing runs, being on time is the progress that the watchdog waits for."""
-        # The scheduler sleeps by a clock that stands still while a machine is suspended.
-        self._scheduler.wakeup()
-        if self._worker.is_alive() and not self._running and self._on_time():
+        """Hand on what is due. While nothing runs, having looked is the progress that the watchdog waits for."""
+        self._hand_on()
+        if self._worker.is_alive() and not self._running:
             self._pulse.feed()
 
     def reload(self) -> None:
@@ -175,7 +169,6 @@ class Daemon:
     def stop(self) -> bool:
         """Wait for the run under way, not for long. Returns whether everything has ended."""
         self._notifier.stopping()
-        self._scheduler.shutdown(wait=False)
         self._due.put("")  # wakes the worker
         self._worker.join(timeout=STOP_S_MAX)
         ended = not self._worker.is_alive()
@@ -183,34 +176,20 @@ class Daemon:
         return ended
 
     def _schedule(self) -> None:
-        """Replace all jobs by those of the settings."""
-        self._scheduler.remove_all_jobs()
+        """Replace the timetable by that of the settings."""
+        self._timetable.clear()
         for name, first_s in self._firsts.items():
             sync = self._settings.syncs[name]
-            assert sync.schedule is not None
-            first = datetime.fromtimestamp(first_s, UTC)
-            self._scheduler.add_job(
-                self._fall_due,
-                trigger(sync.schedule, zone=ZoneInfo(sync.timezone), first=first),
-                args=[name],
-                id=name,
-                next_run_time=first,
-                coalesce=True,
-                max_instances=1,
-                misfire_grace_time=None,
-            )
-        self._scheduler.add_job(
-            self._due.put,
-            IntervalTrigger(seconds=STATISTICS_S, timezone=UTC),
-            args=[STATISTICS],
-            id=STATISTICS,
-            next_run_time=datetime.fromtimestamp(self._clock.now_s(), UTC),
-            coalesce=True,
-            max_instances=1,
-            misfire_grace_time=None,
-        )
+            self._timetable.put(name, first_s, sync.schedule, zone=sync.timezone)
+        self._timetable.put(STATISTICS, self._clock.now_s(), STATISTICS_EVERY)
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        for name in self._timetable.take_due():
+            self._fall_due(name)
 
     def _fall_due(self, name: str) -> None:
+        name = name.removeprefix(RETRY_JOB)
         # As with a timer of systemd: what still runs when it falls due again is not started twice.
         if name in self._running:
             log.info(SYNC_SKIPPED, sync=name, why="its last run has not ended yet")
@@ -310,29 +289,16 @@ class Daemon:
             return any(sync_now(db, name).deletes_waiting for name in settings.syncs)
 
     def _again(self, names: tuple[str, ...]) -> None:
-        at = datetime.fromtimestamp(self._clock.now_s(), UTC) + timedelta(seconds=BUSY_AGAIN_S)
         for name in names:
-            self._scheduler.add_job(
-                self._fall_due,
-                DateTrigger(run_date=at),
-                args=[name],
-                id=RETRY_JOB + name,
-                misfire_grace_time=None,
-                replace_existing=True,
-            )
-
-    def _on_time(self) -> bool:
-        latest = datetime.fromtimestamp(self._clock.now_s() - LATE_S_MAX, UTC)
-        return all(job.next_run_time > latest for job in self._scheduler.get_jobs())
+            self._timetable.put(RETRY_JOB + name, self._clock.now_s() + BUSY_AGAIN_S)
 
     def _outlook(self) -> str:
         """The line of `systemctl status` while nothing runs."""
-        jobs = [job for job in self._scheduler.get_jobs() if job.id != STATISTICS]
-        if not jobs:
-            return "idle; no sync has a schedule"
-        job = min(jobs, key=lambda job: job.next_run_time)
-        name = job.id.removeprefix(RETRY_JOB)
-        return f"idle; next: {name} at {job.next_run_time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        for at_s, job in self._timetable.outlook():
+            if job != STATISTICS:
+                at = datetime.fromtimestamp(at_s, UTC)
+                return f"idle; next: {job.removeprefix(RETRY_JOB)} at {at:%Y-%m-%d %H:%M:%S} UTC"
+        return "idle; no sync has a schedule"
 
     def _by_hand(self) -> list[str]:
         return [name for name in self._settings.syncs if name not in self._firsts]
@@ -364,61 +330,6 @@ class Pulse:
     def done(self) -> None:
         """The last phase is over."""
         self.feed()
-
-
-def trigger(schedule: Schedule, *, zone: ZoneInfo, first: datetime) -> BaseTrigger:
-    """APScheduler's form of a schedule. first: where an interval begins; cron goes by `zone`."""
-    if isinstance(schedule, Every):
-        return IntervalTrigger(seconds=schedule.seconds, start_date=first, timezone=UTC)
-    return _cron_trigger(schedule, zone)
-
-
-def _cron_trigger(schedule: Cron, zone: ZoneInfo) -> BaseTrigger:
-    _, _, day, _, weekday = schedule.text.split()
-    minutes, hours, days, months, weekdays = schedule.crontab.split()
-    if day.startswith("*") or weekday.startswith("*"):
-        return CronTrigger.from_crontab(schedule.crontab, timezone=zone)
-    # crontab(5): where day of the month and weekday are both restricted, one of them is enough
-    return OrTrigger(
-        [
-            CronTrigger.from_crontab(f"{minutes} {hours} {days} {months} *", timezone=zone),
-            CronTrigger.from_crontab(f"{minutes} {hours} * {months} {weekdays}", timezone=zone),
-        ]
-    )
-
-
-def next_cron_s(schedule: Cron, zone: ZoneInfo, after_s: float) -> float:
-    """The first moment of a cron expression that is later than `after_s`; epoch seconds."""
-    after = datetime.fromtimestamp(int(after_s) + 1, UTC)
-    moment = _cron_trigger(schedule, zone).get_next_fire_time(None, after)
-    assert moment is not None, "the configuration refuses dates that never come"
-    return float(moment.timestamp())
-
-
-def next_start_s(sync: SyncSettings, *, completed_s: float | None, now_s: float) -> float | None:
-    """When a daemon that comes up now would start this sync; None: it is run by hand only."""
-    if sync.schedule is None:
-        return None
-    zone = ZoneInfo(sync.timezone)
-    return first_start_s(
-        sync.schedule,
-        completed_s=completed_s,
-        now_s=now_s,
-        next_s=lambda cron, after_s: next_cron_s(cron, zone, after_s),
-    )
-
-
-def first_starts(settings: Settings, *, clock: Clock) -> dict[str, float]:
-    """Name -> first start of each sync that has a schedule, in file order. Raises StateError."""
-    completed: dict[str, float | None] = {}
-    if db := open_for_reading(settings.state.path):  # None: nothing has run yet
-        with closing(db):
-            completed = {name: sync_now(db, name).completed_s for name in settings.syncs}
-    starts = {
-        name: next_start_s(sync, completed_s=completed.get(name), now_s=clock.now_s())
-        for name, sync in settings.syncs.items()
-    }
-    return {name: start_s for name, start_s in starts.items() if start_s is not None}
 
 
 def _tell(result: SyncResult) -> None:

@@ -21,8 +21,8 @@ import pytest
 
 from syncd.clock import SystemClock
 from syncd.core.due import first_start_s
-from syncd.core.schedule import Cron, Every, parse_schedule
-from syncd.daemon import next_cron_s, trigger
+from syncd.core.moments import next_cron_s
+from syncd.core.schedule import Cron, parse_schedule
 from syncd.sandbox import Rule, Sandbox
 from syncd.sandbox.faults import SLOW_S_MAX, Act, Slow
 from syncd.state.store import hold
@@ -30,7 +30,6 @@ from syncd.state.store import hold
 SYNCD = Path(sys.executable).with_name("syncd")
 PATIENCE_S = 20.0  # for anything that should happen at once; only a failing test waits that long
 RUNS_MAX = 10  # after which something must have happened
-PARIS = ZoneInfo("Europe/Paris")
 NOW = datetime(2026, 1, 14, 12, 0, tzinfo=UTC).timestamp()  # a Wednesday
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -43,15 +42,6 @@ def cron(text: str) -> Cron:
 
 def next_in_utc_s(schedule: Cron, after_s: float) -> float:
     return next_cron_s(schedule, ZoneInfo("UTC"), after_s)
-
-
-def moments(text: str, zone: ZoneInfo, after: datetime, count: int) -> list[str]:
-    """The next moments of a cron expression, in UTC."""
-    schedule, at_s, found = cron(text), after.timestamp(), []
-    for _ in range(count):
-        at_s = next_cron_s(schedule, zone, at_s)
-        found.append(datetime.fromtimestamp(at_s, UTC).strftime("%a %d %b %H:%M"))
-    return found
 
 
 # When it starts first
@@ -103,66 +93,6 @@ def test_pause_of_days_is_caught_up_exactly_once() -> None:
     assert start_s(NOW - 5 * DAY, now_s) == now_s
     done_s = now_s + 40
     assert start_s(done_s, done_s + 1) == NOW + 6 * HOUR
-
-
-# What cron expressions mean
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("0 8 * * 1-5", ["Fri 16 Jan 08:00", "Mon 19 Jan 08:00"]),  # 1 is Monday, as in crontab(5)
-        ("0 8 * * 0", ["Sun 18 Jan 08:00", "Sun 25 Jan 08:00"]),
-        ("0 8 * * 7", ["Sun 18 Jan 08:00", "Sun 25 Jan 08:00"]),
-        ("0 8 * * sat,sun", ["Sat 17 Jan 08:00", "Sun 18 Jan 08:00"]),
-        ("0 8 20 * *", ["Tue 20 Jan 08:00", "Fri 20 Feb 08:00"]),
-        ("0 8 20 * 6", ["Sat 17 Jan 08:00", "Tue 20 Jan 08:00"]),  # the 20th, and each Saturday
-        ("0 8 */10 * 6", ["Sat 31 Jan 08:00", "Sat 21 Feb 08:00"]),  # with a star: both
-        ("*/25 8 * * *", ["Fri 16 Jan 08:00", "Fri 16 Jan 08:25"]),
-        ("0 0 29 2 *", ["Tue 29 Feb 00:00", "Sun 29 Feb 00:00"]),
-    ],
-)
-def test_cron_means_what_crontab_means(text: str, expected: list[str]) -> None:
-    thursday = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
-    assert moments(text, ZoneInfo("UTC"), thursday, 2) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "after", "expected"),
-    [
-        # clocks go forward on 29 March 2026, 02:00 -> 03:00: the hour that is missing is not missed
-        (
-            "30 2 * * *",
-            datetime(2026, 3, 27, 12, tzinfo=UTC),
-            ["Sat 28 Mar 01:30", "Sun 29 Mar 01:30", "Mon 30 Mar 00:30"],
-        ),
-        # clocks go back on 25 October 2026, 03:00 -> 02:00: the hour that comes twice is used twice
-        (
-            "30 2 * * *",
-            datetime(2026, 10, 24, 12, tzinfo=UTC),
-            ["Sun 25 Oct 00:30", "Sun 25 Oct 01:30", "Mon 26 Oct 01:30"],
-        ),
-        # 8 o'clock stays 8 o'clock for the people there
-        (
-            "0 8 * * *",
-            datetime(2026, 3, 28, 0, tzinfo=UTC),
-            ["Sat 28 Mar 07:00", "Sun 29 Mar 06:00", "Mon 30 Mar 06:00"],
-        ),
-        (
-            "*/30 * * * *",
-            datetime(2026, 3, 29, 0, 20, tzinfo=UTC),
-            ["Sun 29 Mar 00:30", "Sun 29 Mar 01:00", "Sun 29 Mar 01:30"],
-        ),
-    ],
-)
-def test_change_of_the_clocks(text: str, after: datetime, expected: list[str]) -> None:
-    assert moments(text, PARIS, after, 3) == expected
-
-
-def test_interval_is_kept_across_a_change_of_the_clocks() -> None:
-    first = datetime(2026, 3, 29, 0, 45, tzinfo=UTC)
-    made = trigger(Every(30 * MINUTE), zone=PARIS, first=first)
-    assert made.get_next_fire_time(first, first) == first + timedelta(minutes=30)
 
 
 # The process

@@ -6,6 +6,7 @@ It only reads them; when a sync is due is the daemon's business.
 
 import re
 from dataclasses import dataclass
+from datetime import date
 
 UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 DURATION_S_MAX = 366 * 86400  # a year: longer is a slip of the keyboard
@@ -31,15 +32,34 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """Five fields: minute, hour, day of the month, month, day of the week; all of them must fit.
+    """Five fields: minute, hour, day of the month, month, day of the week. text: as written.
 
-    text: as written, weekdays 0-7 from Sunday. crontab: the same with every value listed and
-    weekdays by name, because APScheduler's `CronTrigger.from_crontab` counts them from Monday and
-    refuses some steps.
+    The numbers of each are in order; weekdays are 0-6 from Sunday.
     """
 
     text: str
-    crontab: str
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+
+    @property
+    def all_the_time(self) -> bool:
+        """Whether it has no time of day: a star in minute or hour."""
+        minute, hour, *_ = self.text.split()
+        return minute.startswith("*") or hour.startswith("*")
+
+    def meets(self, day: date) -> bool:
+        """Whether it runs on this day."""
+        if day.month not in self.months:
+            return False
+        fits = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        _, _, days, _, weekdays = self.text.split()
+        if days.startswith("*") or weekdays.startswith("*"):
+            return all(fits)
+        # crontab(5): where day of the month and weekday are both restricted, one of them is enough
+        return any(fits)
 
 
 Schedule = Every | Cron
@@ -85,12 +105,14 @@ def parse_schedule(text: str) -> Schedule:
     weekdays = {n % 7 for n in _numbers(weekday, "day of the week", 0, 7, names=_WEEKDAYS)}
     if min(days) > max(_MONTH_DAYS[n - 1] for n in months):
         raise ScheduleError(f'the day of the month "{day}" does not exist in the month "{month}"')
-    named = "*" if len(weekdays) == 7 else ",".join(_WEEKDAYS[n] for n in sorted(weekdays))
-    plain = [
-        "*" if len(numbers) == count else ",".join(map(str, sorted(numbers)))
-        for numbers, count in ((minutes, 60), (hours, 24), (days, 31), (months, 12))
-    ]
-    return Cron(text.strip(), " ".join([*plain, named]))
+    return Cron(
+        text=text.strip(),
+        minutes=tuple(sorted(minutes)),
+        hours=tuple(sorted(hours)),
+        days=frozenset(days),
+        months=frozenset(months),
+        weekdays=frozenset(weekdays),
+    )
 
 
 def _numbers(

@@ -60,7 +60,7 @@ class SyncOutlook:
 
 def outlook(settings: "Settings", db: "Connection | None", *, now_s: float) -> list[SyncOutlook]:
     """Every sync, in the file's order. db: None before the first run."""
-    from syncd.daemon import next_start_s
+    from syncd.timetable import next_start_s
 
     found = []
     for name, sync in settings.syncs.items():
