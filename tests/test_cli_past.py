@@ -159,7 +159,7 @@ def test_why_somebody_is_held(shell: Shell) -> None:
     shell.people(ANN, HOT)
     assert shell.inside("sync").code == 4
     out = shell.inside("why", "cleo@example.com").out
-    guard = "1 people would join 'Drip' and be mailed; the limit is 0 (max_enrolments)"
+    guard = "1 person would join 'Drip' and be mailed; the limit is 0 (max_enrolments)"
     assert f"create of run 2 of customers, because {guard}" in out
     assert "release: syncd approve 2 customers" in out
 

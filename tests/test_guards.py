@@ -264,7 +264,7 @@ def test_first_run_may_create_everybody(house: House) -> None:
     assert house.sync().created == 5
     house.write(*people(6))
     held = house.sync()
-    assert held.trips == ["1 people would be created; the limit is 0 (max_creates)"]
+    assert held.trips == ["1 person would be created; the limit is 0 (max_creates)"]
 
 
 def test_first_run_lasts_until_it_was_promoted(house: House) -> None:

@@ -79,7 +79,7 @@ def _enrolments(tally: Tally, limits: Limits) -> list[str]:
         for name, count in sorted(tally.enrolments.items())
     )
     return [
-        f"{tally.enrolled:,} people would join {groups} and be mailed; the limit is {limit:,} (max_enrolments)"
+        f"{_people(tally.enrolled)} would join {groups} and be mailed; the limit is {limit:,} (max_enrolments)"
     ]
 
 
@@ -136,7 +136,7 @@ def _removals(tally: Tally, limits: Limits) -> list[str]:
         )
         if count > limit:
             found.append(
-                f"{count:,} people would leave the group {name!r}; the limit is {limit:,} (max_removals)"
+                f"{_people(count)} would leave the group {name!r}; the limit is {limit:,} (max_removals)"
             )
     return found
 
@@ -147,7 +147,7 @@ def _creates(tally: Tally, limits: Limits) -> list[str]:
     limit = allowed(limits.max_creates, tally.live_before, floor=CREATES_FLOOR)
     if tally.creates <= limit:
         return []
-    return [f"{tally.creates:,} people would be created; the limit is {limit:,} (max_creates)"]
+    return [f"{_people(tally.creates)} would be created; the limit is {limit:,} (max_creates)"]
 
 
 def _fields(tally: Tally, limits: Limits) -> list[str]:
@@ -163,3 +163,7 @@ def count_into(counts: dict[str, int], names: Mapping[str, object] | tuple[str, 
     """One person more for each of these names."""
     for name in names:
         counts[name] = counts.get(name, 0) + 1
+
+
+def _people(count: int) -> str:
+    return "1 person" if count == 1 else f"{count:,} people"
