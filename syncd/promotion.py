@@ -190,6 +190,8 @@ def _apply(
     promoted = links.promote(state, sync, rule, session.groups)
     if not ground.chosen and not read.passed_over:
         steps.save_read(state, sync, read, version=feed.version, now_s=session.now_s())
+    else:
+        steps.drop_token(state, sync)  # what is known now is no whole read of any file
     links.link(state, ground.rules, undecided)
     links.merge_touched(state, ground.rules, session.groups)
     if not sync.listed and read.read:

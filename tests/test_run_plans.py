@@ -115,6 +115,17 @@ def test_careful_try_takes_nobody_out_whom_the_filter_leaves_out(
     assert house.sync().removed == 1
 
 
+def test_a_file_that_is_again_what_it_was_before_a_run_of_a_few_is_read(house: House) -> None:
+    before = (row(1, "ann@example.com", first="Ann"),)
+    house.write(*before)
+    house.sync()
+    house.write(row(1, "ann@example.com", first="Oops"))
+    assert house.sync(limit=1).updated == 1
+    house.write(*before)
+    assert house.sync().updated == 1
+    assert house.account.contacts_by_email()["ann@example.com"]["firstName"] == "Ann"
+
+
 def test_the_first_so_many(house: House) -> None:
     house.write(*people(10))
     assert house.sync(limit=3).created == 3

@@ -178,7 +178,7 @@ def mark_listed(state: State, sync: SyncRow) -> None:
 
 
 def drop_token(state: State, sync: SyncRow) -> None:
-    """The read did not count: the next one must not be skipped as unchanged."""
+    """The read did not count, or only some of it: the next one must not be skipped as unchanged."""
     state.write("UPDATE sync SET token=NULL WHERE sync=?", sync.sync)
 
 
