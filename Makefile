@@ -8,10 +8,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PRODUCT := $(VENV)/.product
+DOCS := $(VENV)/.docs
 PRISM := .prism/5.14.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prism taps check lint types format bench bench-quick chaos clean
+.PHONY: help demo test prism taps check lint types format docs man dist bench bench-quick chaos clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -37,6 +38,20 @@ format: $(INSTALLED)  ## put the code into its one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(DOCS)  ## the docs as a site, in site/: python3 -m http.server -d site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+man: $(INSTALLED)  ## the man page, from what --help says
+	$(BIN)/python -m handbook.man > docs/syncd.1
+
+# The wheel is made of the unpacked sdist, and lives in an environment that has nothing else: what one of them lacks is missed.
+dist: $(INSTALLED)  ## the sdist and the wheel, in dist/, and whether what they install works
+	@rm -rf dist && $(BIN)/python -m build
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; $(PYTHON) -m venv "$$folder"; \
+		"$$folder/bin/pip" install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl; cd "$$folder"; \
+		bin/syncd --version; bin/syncd demo --help >/dev/null; bin/syncd connectors >/dev/null; bin/syncd demo --folder demo >/dev/null; \
+		test -s share/man/man1/syncd.1; echo "What dist/ installs works."
+
 bench: $(INSTALLED)  ## speed and memory at size (minutes)
 	$(BIN)/python bench/main_job.py 20_000 100_000 1_000_000
 	$(BIN)/python bench/latency.py
@@ -59,7 +74,7 @@ taps: $(INSTALLED)  ## two real Singer taps from PyPI, against PostgreSQL and Ma
 	$(BIN)/pytest -rs tests/test_singer_taps.py
 
 clean:  ## remove the environment and everything that the tools left
-	rm -rf $(VENV) .prism .taps build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .prism .taps build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The newest version needs a Node that Debian 12 and Ubuntu 24.04 do not have.
@@ -84,4 +99,10 @@ $(PRODUCT): pyproject.toml constraints.txt
 $(INSTALLED): $(PRODUCT)
 	@echo "Installing what the tests need (a minute the first time) ..." >&2
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sql,parquet,remote]'
+	@touch $@
+
+# Apart from what the tests need: its icons alone are a hundred megabytes.
+$(DOCS): $(INSTALLED)
+	@echo "Installing what the docs need (half a minute the first time) ..." >&2
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@

@@ -41,7 +41,7 @@ from syncd.process import Program, hider, lines, revealed, with_secrets
 from syncd.secret import Secret
 from syncd.temporary import Folder, Latest
 
-SECRET_NOT_KEPT = "tap.secret_not_kept"  # noqa: S105  replaced by the tap, and not from a file
+SECRET_NOT_KEPT = "tap.secret_not_kept"  # noqa: S105  the new secret has no file to go to
 CATALOG_BYTES_MAX = 64 * 1024 * 1024  # thousands of objects with hundreds of fields have 20 MiB
 EXACT_FLOAT_MAX = 2**53  # from here on a float may stand for another whole number
 NAMES_SHOWN_MAX = 20

@@ -52,19 +52,19 @@ STATISTICS_EVERY = Every(3600)
 RETRY_JOB = "again:"  # the prefix of what is due once; no name of a sync has a colon
 
 # The events of its log.
-CONFIG_REFUSED = "config.refused"
-CONFIG_RELOADED = "config.reloaded"
-CONFIG_WAITS = "config.waits"
-DAEMON_STARTED = "daemon.started"
-DAEMON_STOPPED = "daemon.stopped"
-EVENTS_POSTPONED = "events.postponed"
-LISTENER_STARTED = "listener.started"
-RUN_FAILED = "run.failed"
-RUN_INTERRUPTED = "run.interrupted"
-RUN_POSTPONED = "run.postponed"
-RUN_STARTED = "run.started"
-SYNC_COMPLETED = "sync.completed"
-SYNC_SKIPPED = "sync.skipped"
+CONFIG_REFUSED = "config.refused"  # the new configuration is wrong; the old one goes on
+CONFIG_RELOADED = "config.reloaded"  # SIGHUP: the new configuration counts
+CONFIG_WAITS = "config.waits"  # something of the new configuration needs a restart
+DAEMON_STARTED = "daemon.started"  # which syncs are scheduled, and which are by hand only
+DAEMON_STOPPED = "daemon.stopped"  # SIGTERM; what is left in flight is read by the next run
+EVENTS_POSTPONED = "events.postponed"  # FluenzR's events could not be applied now; they wait
+LISTENER_STARTED = "listener.started"  # where the daemon listens
+RUN_FAILED = "run.failed"  # a run of these syncs did not happen; tried again at the next time
+RUN_INTERRUPTED = "run.interrupted"  # SIGTERM in a run; nothing is lost
+RUN_POSTPONED = "run.postponed"  # another process holds the state; tried again in so many seconds
+RUN_STARTED = "run.started"  # a run of these syncs begins
+SYNC_COMPLETED = "sync.completed"  # with the numbers of `syncd sync --json`
+SYNC_SKIPPED = "sync.skipped"  # a sync fell due while its last run was still going on
 
 log = structlog.get_logger("syncd.daemon")
 

@@ -25,7 +25,7 @@ from syncd.clock import Clock
 from syncd.errors import ConfigError, SourceError
 from syncd.secret import SCHEMES, Secret
 
-PROGRAM_SAID = "program.said"  # a line of its stderr, at debug
+PROGRAM_SAID = "program.said"  # a line that a Singer tap wrote to its stderr
 LINE_BYTES_MAX = 16 * 1024 * 1024  # longer is no record of a person
 CHUNK_BYTES = 64 * 1024  # what a pipe holds
 POLL_MS = 100  # how long a request to stop may go unseen

@@ -23,7 +23,7 @@ from syncd.upload.session import Session
 
 TRIALS_MAX = 10  # of a sealed plan: a longer chain of people who need each other is left out
 log = structlog.get_logger(__name__)
-GUARD_HELD = "guard.held"
+GUARD_HELD = "guard.held"  # a guard holds a sync; `why` has its words, `people` are held
 
 
 class _HeldBackError(Exception):

@@ -42,6 +42,7 @@ from syncd.watch import Watch
 log = structlog.get_logger(__name__)
 
 PROGRESS_ROWS = 1000  # records between two steps of the progress bar
+SOURCE_BROKEN = "source.broken"  # a connector raised what it should not; the traceback
 PLACES_MAX = 5  # of records that cannot even be named by a key
 ALWAYS_KNOWN = frozenset({"record", "_id"})  # names that every record has
 
@@ -70,7 +71,7 @@ def asking(source: str) -> Iterator[None]:
     except SyncdError:
         raise
     except Exception as error:
-        log.debug("source.broken", source=source, exc_info=True)
+        log.debug(SOURCE_BROKEN, source=source, exc_info=True)
         raise SourceError(
             f"The source {source!r} could not be read: {type(error).__name__} in its connector",
             why="This is a mistake in the connector, or an answer that it does not expect",

@@ -31,8 +31,8 @@ from syncd.state.store import change, open_for_reading
 from syncd.upload.pool import Job, Pool
 
 log = structlog.get_logger(__name__)
-STATISTICS_KEPT = "statistics.kept"
-STATISTICS_POSTPONED = "statistics.postponed"
+STATISTICS_KEPT = "statistics.kept"  # the day's numbers of so many campaigns are kept
+STATISTICS_POSTPONED = "statistics.postponed"  # FluenzR was not asked, or not answered
 
 DAYS_DEFAULT = 7
 

@@ -19,7 +19,7 @@ from syncd.core.schedule import Cron, Every, Schedule
 from syncd.state.store import open_for_reading
 from syncd.state.story import sync_now
 
-CLOCK_CHANGED = "clock.changed"
+CLOCK_CHANGED = "clock.changed"  # the machine's clock was put right by so many seconds
 STEP_S_MIN = 1.0  # less is how a clock is usually corrected
 # As cron does: a clock that is put back by less does not run a time of the day again that has been.
 REPEAT_S_MIN = 3 * 3600.0

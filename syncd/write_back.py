@@ -26,7 +26,7 @@ from syncd.watch import Watch
 from syncd.writer import Heard, News, Writer
 
 log = structlog.get_logger(__name__)
-WRITE_BACK_REFUSED = "write_back.refused"
+WRITE_BACK_REFUSED = "write_back.refused"  # the source does not take so many records
 
 STATUSES = {
     "unsubscribed": Heard.OPTED_OUT,

@@ -47,6 +47,8 @@ PAGE_S_MAX = 120.0  # within two minutes
 BACK_OFF_S = 1.0  # then 2, 4, 8: where the vendor does not say how long
 WORDS_MAX = 300  # characters of a vendor's own words
 TEN_A_SECOND = Pace(10, 1.0)
+SOURCE_RETRIED = "source.retried"  # one request to a vendor's API is sent again, and why
+SOURCE_WAITING = "source.waiting"  # the vendor's limit is used up for so many seconds
 SAY_WAIT_FROM_S = 5.0  # a shorter wait is not worth a line
 
 # A text goes as it stands: the query of a link that a vendor has handed out, which is to be followed as it is.
@@ -266,7 +268,7 @@ class Api:
             )
         if turn_s > now_s:
             if turn_s - now_s >= SAY_WAIT_FROM_S:
-                log.info("source.waiting", vendor=self._vendor.name, seconds=round(turn_s - now_s))
+                log.info(SOURCE_WAITING, vendor=self._vendor.name, seconds=round(turn_s - now_s))
             self._clock.sleep_s(turn_s - now_s)
         self._starts.append(self._clock.monotonic_s())
 
@@ -276,7 +278,7 @@ class Api:
         if wait_s <= 0 and not retry.renew:
             wait_s = BACK_OFF_S * 2**backed_off
         self._not_before(wait_s)
-        log.info("source.retried", vendor=self._vendor.name, why=retry.error.why)
+        log.info(SOURCE_RETRIED, vendor=self._vendor.name, why=retry.error.why)
 
     def _not_before(self, wait_s: float) -> None:
         self._free_s = max(self._free_s, self._clock.monotonic_s() + wait_s)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from syncd.state.store import State
 
 log = structlog.get_logger(__name__)
-EVENTS_APPLIED = "events.applied"
+EVENTS_APPLIED = "events.applied"  # FluenzR's events were applied, by their kind
 
 ROWS_MAX = 1000  # events of one transaction
 

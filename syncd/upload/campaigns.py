@@ -26,8 +26,8 @@ from syncd.upload.pool import Job, Request
 from syncd.upload.session import NOT_SENT, Session, words_of
 
 log = structlog.get_logger(__name__)
-CAMPAIGNS_REFUSED = "campaigns.refused"
-MEMBERS_MISSING = "campaign.members_missing"  # nobody can tell who is in it
+CAMPAIGNS_REFUSED = "campaigns.refused"  # FluenzR does not list its campaigns now
+MEMBERS_MISSING = "campaign.members_missing"  # nobody can tell who is in this campaign
 
 ROWS_MAX = 1000  # people a request: by analogy with groups [?]
 MEMBER_ROWS = 100  # of a listing, kept in one transaction

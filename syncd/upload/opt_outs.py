@@ -18,7 +18,7 @@ from syncd.state.store import State
 from syncd.upload.session import Session
 
 log = structlog.get_logger(__name__)
-ORDER_DISTRUSTED = "order.distrusted"  # a listing newest first has hidden somebody, or would have
+ORDER_DISTRUSTED = "order.distrusted"  # opt-outs are read whole from now on: newest first hid some
 
 KNOWN_MAX = 1_000_000  # people of one status, 8 MB; of more, all pages are read in each run
 WITNESSES_KEPT_MAX = 50  # of one pass: few are needed, and they fit on the page that must show them

@@ -21,9 +21,7 @@ from syncd.upload.readback import verify_job
 from syncd.upload.session import Session
 
 log = structlog.get_logger(__name__)
-CONTACTS_DOUBTED = (
-    "contacts.doubted"  # their requests got no answer that can be trusted; they are read
-)
+CONTACTS_DOUBTED = "contacts.doubted"  # requests without an answer: so many people are read first
 
 PASSES_MAX = 3  # a read can put another contact into doubt (renamed by hand); it ends soon
 MANY = 20  # so many lost rows of one kind are first looked up in the newest-first listing

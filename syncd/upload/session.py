@@ -43,8 +43,8 @@ NOT_SENT = (AccessDenied, Throttled, Interrupted)
 
 log = structlog.get_logger(__name__)
 CODE = re.compile(r"[A-Z][A-Z_]+(?=:|$)")  # FluenzR's own, before its words
-CONTACT_QUARANTINED = "contact.quarantined"
-CONTACTS_REFUSED = "contacts.refused"
+CONTACT_QUARANTINED = "contact.quarantined"  # FluenzR refuses one; `contact` is a keyed digest
+CONTACTS_REFUSED = "contacts.refused"  # so many people, in the same words
 
 
 @dataclass(slots=True)

@@ -18,8 +18,8 @@ from syncd.errors import ConfigError, StateError
 from syncd.state.inbox import Inbox, Letter
 
 log = structlog.get_logger(__name__)
-WEBHOOK_REFUSED = "webhook.refused"
-INBOX_FAILED = "inbox.failed"
+WEBHOOK_REFUSED = "webhook.refused"  # not proven to be FluenzR's
+INBOX_FAILED = "inbox.failed"  # events could not be written down; FluenzR sends them again
 
 BODY_BYTES_MAX = 1024 * 1024  # an event with a contact in it has a few thousand
 BODY_S_MAX = 10.0  # for a body to arrive; FluenzR waits 30 s for the answer [D]
