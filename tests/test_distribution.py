@@ -1,5 +1,7 @@
 """What is built to be installed: nothing that the product needs is missing in it, and the sdist can build the wheel."""
 
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -54,3 +56,19 @@ def test_the_wheel_brings_the_man_page_and_the_command(wheel: Path) -> None:
     assert content.read(man) == (ROOT / "docs/syncd.1").read_bytes()
     (entries,) = [name for name in content.namelist() if name.endswith("entry_points.txt")]
     assert b"syncd = syncd.cli:main" in content.read(entries)
+
+
+def test_the_image_is_given_what_the_wheel_is_built_from(tmp_path: Path) -> None:
+    """The Dockerfile copies single files and folders: one that the build has come to need would be missing."""
+    text = (ROOT / "deploy/docker/Dockerfile").read_text("utf-8")
+    for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE):
+        *names, target = line.split()
+        for name in names:
+            into = tmp_path / "tree" / target
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, into, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                into = into / Path(name).name if target.endswith("/") else into
+                into.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, into)
+    assert built("wheel", tmp_path / "dist", tmp_path / "tree")
