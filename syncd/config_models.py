@@ -75,6 +75,13 @@ def _public_url(text: str) -> str:
     return url
 
 
+def _origin(text: str) -> str:
+    url = _base_url(text)
+    if urlsplit(url).path:
+        raise ValueError("a web address without a path, such as https://sync.example.com, expected")
+    return url
+
+
 def _timezone(name: str) -> str:
     try:
         return name if name == "UTC" else ZoneInfo(name).key
@@ -204,6 +211,10 @@ class HttpSettings(Table):
         8787,
     )
     """Host and port; TLS is the work of a proxy before it."""
+    token: Secret | None = None
+    """What opens the page to look at, at least 16 characters; without it the page is off."""
+    public_url: Annotated[str, AfterValidator(_origin), "URL"] | None = None
+    """Where a browser reaches the page through a proxy; without it under localhost and IP addresses only."""
 
 
 class WebhooksSettings(Table):

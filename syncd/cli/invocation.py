@@ -47,6 +47,7 @@ def _secrets(settings: "Settings") -> tuple[str, ...]:
     tables = [
         settings.fluenzr,
         settings.webhooks,
+        settings.http,
         *(s.validated for s in settings.sources.values()),
     ]
     for secret in _references(tables):

@@ -4,6 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from syncd.errors import UsageError
+from syncd.state import held
 from syncd.state.store import State
 
 
@@ -17,11 +18,22 @@ class Approval:
     by: str
 
 
-def approve(db: sqlite3.Connection, number: int, sync: str | None, *, by: str, now_s: float) -> int:
+def approve(
+    db: sqlite3.Connection,
+    number: int,
+    sync: str | None,
+    *,
+    by: str,
+    now_s: float,
+    seal: bytes | None = None,
+) -> int:
     """Release exactly what a guard held in this run; how many changes that are (inside a transaction).
 
-    by: the user of the machine who does so. Raises UsageError when there is nothing to release, and says why.
+    by: the user of the machine who does so. seal: of what was shown to them (`state.held`); another one is not released.
+    Raises UsageError when there is nothing to release, and says why.
     """
+    if seal is not None and sync is not None:
+        _refuse_another(db, number, sync, seal)
     where, values = ("run=?", [number]) if sync is None else ("run=? AND sync=?", [number, sync])
     released = db.execute(
         f"UPDATE held SET approved=1 WHERE approved=0 AND {where} RETURNING email,sync", values
@@ -48,6 +60,16 @@ def approve(db: sqlite3.Connection, number: int, sync: str | None, *, by: str, n
         why="It held nothing, or a later run has replaced what it held",
         hint=f"Waiting are: {names}" if names else "Nothing waits for an approval",
     )
+
+
+def _refuse_another(db: sqlite3.Connection, number: int, sync: str, seal: bytes) -> None:
+    now = held.of_sync(db, sync)
+    if now is not None and now.run == number and now.seal != seal:
+        raise UsageError(
+            f"What is held of {sync} is not what was shown",
+            why="It has been replaced meanwhile, or somebody has approved a part of it",
+            hint="Nothing was approved: look at what is held now",
+        )
 
 
 def use(state: State, sync: str, *, run: int) -> None:
