@@ -117,6 +117,7 @@ class Daemon:
         if http is None:
             yield
             return
+        from syncd.web import page
         from syncd.web.app import serving
 
         with serving(
@@ -125,6 +126,7 @@ class Daemon:
             http.listen,
             clock=self._clock,
             on_news=partial(self._due.put, EVENTS),
+            more=page.routes(lambda: self._settings, clock=self._clock),
         ) as (host, port):
             log.info(LISTENER_STARTED, host=host, port=port)
             yield

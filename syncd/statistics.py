@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import groupby
 
 import structlog
 
@@ -156,6 +157,20 @@ def kept(settings: Settings, clock: Clock, days: int) -> list[Snapshot]:
         return []
     with closing(db):
         return snapshots.since(db, _day(clock.now_s() - days * 86400))
+
+
+def as_kept(found: list[Snapshot]) -> list[tuple[Snapshot, Standing, list[Interval]]]:
+    """Every campaign as it was last kept, FluenzR is not asked: (when, its standing against the first of these, day by day)."""
+    told = []
+    for campaign_id, group in groupby(found, key=lambda one: one.id):
+        days = list(group)
+        last = days[-1]
+        stats = Stats.of_named(last.stats)
+        kept_days = _days_of(days, campaign_id)
+        since, counts = grown(kept_days[:-1], last.stats) or (None, {})
+        standing = Standing(Campaign(last.id, last.name, last.status), stats, since, counts)
+        told.append((last, standing, intervals(kept_days)))
+    return told
 
 
 def _days_of(found: list[Snapshot], campaign_id: str) -> list[tuple[str, dict[str, float | None]]]:

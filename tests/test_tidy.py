@@ -82,7 +82,11 @@ ONLY_IN = {  # module -> patterns of the files that may import it
     "starlette": {"syncd/web/*"},
     "uvicorn": {"syncd/sandbox/*", "syncd/web/listener.py"},
 }
-ASYNC_IN = {"syncd/sandbox/asgi.py", "syncd/web/receive.py"}  # where an ASGI server asks for it
+ASYNC_IN = {
+    "syncd/sandbox/asgi.py",
+    "syncd/web/body.py",
+    "syncd/web/receive.py",
+}  # where an ASGI server asks for it
 PRINTS_IN = {"syncd/report/*"}
 NAMELESS = {
     "utils.py",

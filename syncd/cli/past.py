@@ -99,17 +99,13 @@ def why(
     approved it; or why somebody is not in FluenzR, and since when.
     """
     from syncd.report.person import person_json, person_words
-    from syncd.state import dossier, store, story
+    from syncd.state import dossier, story
 
     invocation: Invocation = context.obj
     settings = invocation.settings()
-    wanted, path, order = address(email), settings.state.path, list(settings.syncs)
-    person, reads = dossier.Person(wanted), [dossier.LastRead(name, None) for name in order]
+    wanted, path = address(email), settings.state.path
     with story.reading(path) as db:
-        if db is not None:
-            forgotten = store.forgotten_keys(path)
-            person = dossier.person(db, wanted, order, forgotten=forgotten)
-            reads = dossier.last_reads(db, order)
+        person, reads = dossier.of_address(path, db, wanted, list(settings.syncs))
     rules = {name: sync.rules() for name, sync in settings.syncs.items()}
     if json:
         person_json(person)

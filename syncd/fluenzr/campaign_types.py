@@ -62,6 +62,11 @@ class Stats:
         """The values under the names that the API gives them, in the API's order."""
         return {name: getattr(self, ATTRIBUTES[name]) for name in COUNTS}
 
+    @classmethod
+    def of_named(cls, named: Mapping[str, Any]) -> "Stats":
+        """What `named` gave."""
+        return cls(**{ATTRIBUTES[name]: named.get(name) for name in COUNTS})
+
 
 ATTRIBUTES = dict(zip(COUNTS, Stats.__slots__, strict=True))
 

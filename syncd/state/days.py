@@ -6,10 +6,10 @@ from datetime import date, timedelta
 
 SUMS = """
 SELECT date(r.started_at,'unixepoch','localtime') AS day,
-  sum(json_extract(p.counts,'$.created')) AS created,
-  sum(json_extract(p.counts,'$.updated')+json_extract(p.counts,'$.moved')) AS updated,
-  sum(json_extract(p.counts,'$.removed')) AS removed,
-  sum(json_extract(p.counts,'$.requests')) AS requests
+  coalesce(sum(json_extract(p.counts,'$.created')),0),
+  coalesce(sum(json_extract(p.counts,'$.updated')+json_extract(p.counts,'$.moved')),0),
+  coalesce(sum(json_extract(p.counts,'$.removed')),0),
+  coalesce(sum(json_extract(p.counts,'$.requests')),0)
 FROM run r JOIN run_sync p ON p.run=r.run
 WHERE r.started_at>=? AND p.counts<>'{}' GROUP BY day ORDER BY day
 """
@@ -31,11 +31,9 @@ def last(db: sqlite3.Connection, *, today: date, count: int) -> list[Day]:
     first = today - timedelta(days=count - 1)
     # A day more than asked for: which day a second belongs to is the local clock's business.
     since_s = (first - date(1970, 1, 1)).days * 86_400 - 86_400
-    known = {row[0]: row for row in db.execute(SUMS, (since_s,))}
+    known = {row[0]: Day(*row) for row in db.execute(SUMS, (since_s,))}
     days = [f"{first + timedelta(days=number)}" for number in range(count)]
-    return [
-        Day(*(value or 0 for value in known[day])) if day in known else Day(day) for day in days
-    ]
+    return [known.get(day) or Day(day) for day in days]
 
 
 def people(db: sqlite3.Connection) -> int:

@@ -7,6 +7,7 @@ words for people are `syncd.report`'s business.
 import sqlite3
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ import orjson
 from syncd.state import approvals, story
 from syncd.state.approvals import Approval
 from syncd.state.groups import CAMPAIGNS
-from syncd.state.store import address_key, record_key
+from syncd.state.store import address_key, forgotten_keys, record_key
 from syncd.state.story import CHANGES_SHOWN_MAX, PastChange
 from syncd.state.undone import PutBack, put_back
 
@@ -119,6 +120,18 @@ class _Group:
     name: str
     kind: str
     aliases: frozenset[str]
+
+
+def of_address(
+    path: Path, db: sqlite3.Connection | None, email: str, order: Sequence[str]
+) -> tuple[Person, list[LastRead]]:
+    """Everything that is known about an address (lower case), and when each source was last read. Raises StateError.
+
+    path, db: the state, None before there is any. order: the syncs as the file has them.
+    """
+    if db is None:
+        return Person(email), [LastRead(name, None) for name in order]
+    return person(db, email, order, forgotten=forgotten_keys(path)), last_reads(db, order)
 
 
 def last_reads(db: sqlite3.Connection, order: Sequence[str]) -> list[LastRead]:

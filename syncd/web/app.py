@@ -1,7 +1,7 @@
 """What the listener answers, by path."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from syncd.clock import Clock
 from syncd.config_models import WEBHOOKS_PATH, WebhooksSettings
@@ -26,13 +26,14 @@ def serving(
     *,
     clock: Clock,
     on_news: Callable[[], None],
+    more: Sequence[BaseRoute] = (),
 ) -> Iterator[tuple[str, int]]:
     """Listen while the block lasts; yields host and port.
 
     webhooks: None: no events are taken. state: the path beside which they are kept. on_news: called when some have come,
-    from another thread.
+    from another thread. more: what else is answered.
     """
-    routes = [Route("/healthz", healthy)]
+    routes: list[BaseRoute] = [Route("/healthz", healthy), *more]
     with ExitStack() as held:
         if webhooks is not None:
             box = held.enter_context(inbox.opened(state))

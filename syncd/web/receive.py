@@ -16,6 +16,7 @@ from syncd.core import event
 from syncd.core.event import Fault
 from syncd.errors import ConfigError, StateError
 from syncd.state.inbox import Inbox, Letter
+from syncd.web import body
 
 log = structlog.get_logger(__name__)
 WEBHOOK_REFUSED = "webhook.refused"  # not proven to be FluenzR's
@@ -47,19 +48,19 @@ class Receiver:
         """POST: 200 kept, or known already; 400 and 401 not FluenzR's; 408, 413 too slow, too large; 503 try again."""
         try:
             async with asyncio.timeout(BODY_S_MAX):
-                body = await _body(request)
+                content = await body.read(request, bytes_max=BODY_BYTES_MAX)
         except TimeoutError:
             return _answer(408, f"The body did not arrive within {BODY_S_MAX:.0f} seconds")
         except ClientDisconnect:
             return _answer(400, "The body did not arrive")
-        if body is None:
+        if content is None:
             return _answer(413, f"An event has at most {BODY_BYTES_MAX} bytes")
         try:
-            fault = self._fault(request, body)
+            fault = self._fault(request, content)
         except ConfigError as error:
             log.error(WEBHOOK_REFUSED, why=str(error))  # noqa: TRY400 - ours explains itself
             return _answer(503, "The secret cannot be read here")
-        found = event.parse(body) if fault is None else None
+        found = event.parse(content) if fault is None else None
         if fault is None and found is None:
             fault = Fault.FORM
         if fault is not None or found is None:
@@ -67,17 +68,17 @@ class Receiver:
             log.warning(WEBHOOK_REFUSED, why=fault.value)
             return _answer(STATUS_OF[fault], fault.value)
         if len(self._waiting) >= WAITING_MAX or not await self._keep(
-            Letter(found.id, found.type, body)
+            Letter(found.id, found.type, content)
         ):
             return _answer(503, "It could not be kept: send it again")
         return _answer(200, "kept")
 
-    def _fault(self, request: Request, body: bytes) -> Fault | None:
+    def _fault(self, request: Request, content: bytes) -> Fault | None:
         return event.fault(
             self._secrets(),
             signature=request.headers.get("x-fluenzr-signature", ""),
             timestamp=request.headers.get("x-fluenzr-timestamp", ""),
-            body=body,
+            body=content,
             now_s=self._clock.now_s(),
         )
 
@@ -103,20 +104,6 @@ class Receiver:
             for _, kept in batch:
                 if not kept.done():  # whoever sent it may be gone
                     kept.set_result(done)
-
-
-async def _body(request: Request) -> bytes | None:
-    """The body; None when it is too large: the rest of it is not read."""
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > BODY_BYTES_MAX:
-        return None
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > BODY_BYTES_MAX:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _answer(status: int, words: str) -> Response:
