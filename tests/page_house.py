@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from house import House, row
+from house import House, people, row
 
-from syncd import config
+from syncd import config, statistics
+from syncd.check import client
 from syncd.web import page
 from syncd.web.app import serving
 
@@ -125,3 +126,43 @@ def add_people(house: House, more: int, *, first: str = "New") -> None:
         row(2, "bob@example.com", first="Bob"),
         *(row(10 + n, f"new{n}@example.com", first=f"{first}{n}") for n in range(more)),
     )
+
+
+def lived_in(stand: Stand) -> None:
+    """A month of runs: two syncs, people who come and go, a campaign, somebody refused, a mistake that is held."""
+    house = stand.house
+    for name in ("Newsletter", "Webinar"):
+        house.account.add_group(name, dynamic=True)
+    house.account.add_campaign("Spring in Lyon")
+    house.account.add_campaign("Q1 outreach", status="paused")
+    house.account.refuse("odd@example.com", "This domain does not accept e-mail")
+    customers = {"groups": ["Customers", {"name": "Newsletter", "when": "score|int > 50"}],
+                 "tags": ["crm"], "schedule": "every 15 minutes"}  # fmt: skip
+    partners = {"groups": ["Partners"], "schedule": "0 6 * * 1-5", "timezone": "Europe/Paris"}
+    house.configure(
+        syncs={"customers": customers, "partners": partners}, guard={"max_enrolments": 40}
+    )
+    stand.configure('token = "env:SYNCD_PAGE_TOKEN"')
+    for day in range(29):
+        house.write(*_crowd(day), source="customers")
+        house.write(*people(12, start=900 + day), row("none", "no address"), source="partners")
+        house.sync_all()
+        for email in list(house.everybody())[: 3 + day % 4]:
+            with suppress(KeyError):
+                house.account.enrol_by_hand(email, "Spring in Lyon")
+        with client(house.settings, house.clock) as api:
+            statistics.keep(house.settings, api=api, clock=house.clock)
+        house.later(days=1)
+    wrong = [{**one, "score": "90", "first": one["first"].title()} for one in _crowd(29)]
+    house.write(*wrong, source="customers")
+    house.sync_all()
+    house.later(minutes=7)
+
+
+def _crowd(day: int) -> list[dict[str, str]]:
+    come = 60 + day * 3 + (day % 7) * 2
+    rows = people(come, start=day // 5)
+    for one in rows:
+        if (int(one["id"]) + day) % 9 == 0:
+            one["first"] = f"marie-{day}"
+    return [*rows, row("odd", "odd@example.com", first="Odd", last="Ity")]

@@ -150,7 +150,7 @@ def _waiting(sync: SyncNow) -> Iterator[tuple[str, str]]:
     if sync.approved:
         yield "approved", f"{people(sync.approved)}: the next run sends it"
     if sync.stuck:
-        yield "waiting", f"{people(sync.stuck)} whom FluenzR refuses, or who were put off (below)"
+        yield "waiting", f"{people(sync.stuck)} whom FluenzR refuses, or who were put off"
     if sync.deletes_waiting:
         yield (
             "deletes",
