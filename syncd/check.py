@@ -72,6 +72,7 @@ def findings(load: Callable[[], Settings], *, offline: bool, clock: Clock) -> It
     yield _ok("configuration", f"{settings.path}: {sources} source(s), {syncs} sync(s)")
     yield from state(settings, clock)
     yield from _settle(settings)
+    yield from _page(settings)
     key = _key(settings)
     yield from key
     usable = key[0].grade is not Grade.FAILED
@@ -140,6 +141,19 @@ def _settle(settings: Settings) -> Iterator[Finding]:
             " a change that got no answer could still take effect after it was looked up",
             'Write settle = "2 minutes", unless this is a sandbox',
         )
+
+
+def _page(settings: Settings) -> Iterator[Finding]:
+    from syncd.web.door import token_of
+
+    if settings.http is None or settings.http.token is None:
+        return
+    try:
+        token_of(settings.http.token)
+    except ConfigError as error:
+        yield _failed("http.token", error)
+    else:
+        yield _ok("http.token", "is there")
 
 
 def _key(settings: Settings) -> list[Finding]:

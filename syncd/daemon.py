@@ -102,7 +102,7 @@ class Daemon:
         self._path, self._clock, self._notifier = path, clock, notifier
         self._settings = config.load(path)
         self._firsts = first_starts(self._settings, clock=clock)
-        self._listens = (self._settings.http, self._settings.webhooks)
+        self._listens = _listens(self._settings)
         self._timetable = Timetable(clock)
         self._due: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._running: tuple[str, ...] = ()
@@ -163,8 +163,9 @@ class Daemon:
             self._settings, self._firsts = settings, firsts
             self._schedule()
             log.info(CONFIG_RELOADED, syncs=list(firsts), by_hand=self._by_hand())
-            if (settings.http, settings.webhooks) != self._listens:
-                log.warning(CONFIG_WAITS, why="[http] and [webhooks] take effect with a restart")
+            if _listens(settings) != self._listens:
+                why = "[http] listen and [webhooks] take effect with a restart"
+                log.warning(CONFIG_WAITS, why=why)
         self._notifier.ready()
         self._notifier.status(self._outlook())
 
@@ -332,6 +333,11 @@ class Pulse:
     def done(self) -> None:
         """The last phase is over."""
         self.feed()
+
+
+def _listens(settings: Settings) -> tuple[object, ...]:
+    """What is decided at the start, for as long as the process lives."""
+    return (settings.http and settings.http.listen, settings.webhooks)
 
 
 def _tell(result: SyncResult) -> None:

@@ -47,12 +47,13 @@ def test_a_token_that_could_be_guessed_or_cannot_be_read_opens_nothing(
 ) -> None:
     monkeypatch.setenv("SYNCD_PAGE_TOKEN", "secret")
     short = stand.answer_to("/login")
-    assert (short.status_code, "secret<" in short.text) == (403, False)
-    assert "16 characters" in short.text
+    assert short.status_code == 403
     monkeypatch.delenv("SYNCD_PAGE_TOKEN")
     missing = stand.answer_to("/login")
     assert missing.status_code == 403
-    assert "Set the environment variable SYNCD_PAGE_TOKEN" in missing.text
+    for answer in (short, missing):  # a stranger is not told where secrets are kept
+        assert "Its token cannot be used" in answer.text
+        assert "SYNCD_PAGE_TOKEN" not in answer.text
 
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], TOKEN + "x", "ü" * 20, TOKEN.upper()])
@@ -127,9 +128,8 @@ def test_an_address_and_localhost_are_no_foreign_names(stand: Stand, host: str) 
 
 def test_the_name_of_the_proxy_is_known_from_the_configuration(stand: Stand) -> None:
     named = {"Host": "sync.example.com"}
-    assert (
-        "public_url = &#34;https://sync.example.com&#34;" in stand.answer_to("/login", **named).text
-    )
+    unknown = stand.answer_to("/login", **named)
+    assert 'public_url = "https://sync.example.com"' in unknown.text
     stand.configure('token = "env:SYNCD_PAGE_TOKEN"\npublic_url = "https://sync.example.com"')
     answer = stand.answer_to("/login", **named)
     assert answer.status_code == 200

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from syncd.clock import Clock
 from syncd.config_models import HttpSettings
 from syncd.errors import ConfigError, SyncdError
+from syncd.secret import Secret
 
 log = structlog.get_logger(__name__)
 LOGIN_ACCEPTED = "login.accepted"
@@ -66,20 +67,13 @@ class Door:
         """The token. Raises PageOff where there is none that can be used."""
         http = self._http()
         if http is None or http.token is None:
-            raise PageOff(
-                "The page is off", why="It has no token", hint=f"To switch it on, {MAKE_ONE}"
-            )
+            hint = f"To switch it on, {MAKE_ONE}"
+            raise PageOff("The page is off", why="It has no token", hint=hint)
         try:
-            token = http.token.reveal()
-        except ConfigError as error:
-            raise PageOff("The page is off", why=error.what, hint=error.hint) from None
-        if len(token) < TOKEN_CHARS_MIN:
-            raise PageOff(
-                "The page is off",
-                why=f"Its token is shorter than {TOKEN_CHARS_MIN} characters, and could be guessed",
-                hint=f"Take a longer one: {MAKE_ONE}",
-            )
-        return token
+            return token_of(http.token)
+        except ConfigError:  # whoever asks need not know where secrets are kept
+            hint = "`syncd check` says why"
+            raise PageOff("The page is off", why="Its token cannot be used", hint=hint) from None
 
     def is_ours(self, host: str) -> bool:
         """Whether the page is meant under this name: a foreign one that leads here is DNS rebinding. An address is no name."""
@@ -140,6 +134,18 @@ class Door:
     def _public(self) -> SplitResult:
         http = self._http()
         return urlsplit(http.public_url or "" if http is not None else "")
+
+
+def token_of(secret: Secret) -> str:
+    """The token. Raises ConfigError when it cannot be read, or could be guessed."""
+    token = secret.reveal()
+    if len(token) < TOKEN_CHARS_MIN:
+        raise ConfigError(
+            f"The token of the page is shorter than {TOKEN_CHARS_MIN} characters",
+            why="It could be guessed",
+            hint="Take a longer one: openssl rand -hex 24",
+        )
+    return token
 
 
 def from_here(request: Request) -> bool:

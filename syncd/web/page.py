@@ -236,7 +236,11 @@ class Page:
         try:
             email = normalise_address(form.get("email", ""))
         except AddressError as error:
-            words: dict[str, Any] = {"email": None, "blocks": [], "problem": f"{error}".capitalize() + "."}
+            words: dict[str, Any] = {
+                "email": None,
+                "blocks": [],
+                "problem": f"{error}".capitalize() + ".",
+            }
             return html("person.html", status=400, session=session, **words)
         return _to(f"/person/{self._references.of(email)}")
 
