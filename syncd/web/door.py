@@ -22,8 +22,8 @@ from syncd.errors import ConfigError, SyncdError
 from syncd.secret import Secret
 
 log = structlog.get_logger(__name__)
-LOGIN_ACCEPTED = "login.accepted"
-LOGIN_REFUSED = "login.refused"
+LOGIN_ACCEPTED = "login.accepted"  # somebody has opened the page
+LOGIN_REFUSED = "login.refused"  # a wrong token was given for the page
 
 TOKEN_CHARS_MIN = 16
 SESSION_S = 12 * 3600.0
