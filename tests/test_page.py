@@ -329,17 +329,19 @@ def test_campaigns_are_told_from_what_was_kept(stand: Stand) -> None:
     house = stand.house
     house.write(row(1, ANN))
     house.sync()
-    house.account.add_campaign(f"Q1 {MARKUP}")
+    name = f"Q1 {MARKUP} {TURNED}"
+    house.account.add_campaign(name)
     for email in (ANN, "bob@example.com"):
         if email != ANN:
             house.account.add_contact(email)
-        house.account.enrol_by_hand(email, f"Q1 {MARKUP}")
+        house.account.enrol_by_hand(email, name)
         with client(house.settings, house.clock) as api:
             statistics.keep(house.settings, api=api, clock=house.clock)
         house.later(days=1)
     asked = len(house.sandbox.requests)
     text = stand.visitor().get("/campaigns").text
     assert "Q1 &lt;script&gt;" in text
+    assert "\u202e" not in text
     assert "+1" in text
     assert '<rect class="sent"' in text
     assert len(house.sandbox.requests) == asked
