@@ -36,7 +36,7 @@ class Account:
             "refused": 0,
             "flying": 0,
         }
-        self.seen |= {"created_sum": 0, "updated_sum": 0}
+        self.seen |= {"created_sum": 0, "updated_sum": 0, "contacts": 0}
         self.bulk_ms: list[int] = []  # when each bulk request came
         self.window, self.used = 0, 0
 
@@ -69,9 +69,19 @@ class Account:
             self.bulk_ms.append(now_ms)
             if kind == "created":
                 self.made_ms.update(dict.fromkeys(keys, now_ms))
+            self.seen["contacts"] += len(keys)
             self.seen[kind] += len(keys)
             self.seen[f"{kind}_sum"] += sum(keys)
         return {"created": 0, "updated": 0, "skipped": 0, "errors": [], kind: len(keys)}
+
+    def take_one(self, body: bytes) -> int:
+        """A new contact, or a change of one: the status of the answer, 409 for an address that is there."""
+        key = crc32(orjson.loads(body)["email"].encode())
+        with self.lock:
+            self.seen["contacts"] += 1
+            known = key in self.made_ms
+            self.made_ms.setdefault(key, int(time.time() * 1000))
+        return 409 if known else 201
 
     def find(self, email: str) -> list[dict[str, object]]:
         """The contact of an address, as it was created."""
@@ -98,14 +108,16 @@ class Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def _answer(self, data: object, meta: object = None) -> None:
+    def _answer(self, data: object, meta: object = None, *, status: int = 200) -> None:
         admitted, headers = self.account.admit()
         if self.account.latency_s:
             time.sleep(self.account.latency_s)
         body = orjson.dumps(
-            {"success": True, "data": data, "meta": meta} if admitted else {"success": False}
+            {"success": True, "data": data, "meta": meta}
+            if admitted and status < 400
+            else {"success": False}
         )
-        self.send_response(200 if admitted else 429)
+        self.send_response(status if admitted else 429)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
@@ -129,8 +141,16 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(found, {"total": len(found)})
 
     def do_POST(self) -> None:
-        """Bulk requests."""
-        self._answer(self.account.take(self._body()))
+        """Bulk requests, and new contacts one by one."""
+        if self.path.endswith("/bulk"):
+            self._answer(self.account.take(self._body()))
+        else:
+            self._answer({}, status=self.account.take_one(self._body()))
+
+    def do_PUT(self) -> None:
+        """A contact is changed."""
+        self.account.take_one(self._body())
+        self._answer({})
 
     def do_DELETE(self) -> None:
         """Somebody leaves a group."""
