@@ -12,7 +12,7 @@ DOCS := $(VENV)/.docs
 PRISM := .prism/5.14.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prism taps check lint types format docs man dist bench bench-quick chaos clean
+.PHONY: help demo test prism taps check lint types format docs man dist bench bench-quick bench-peers chaos clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -61,6 +61,9 @@ bench: $(INSTALLED)  ## speed and memory at size (minutes)
 bench-quick: $(INSTALLED)  ## whether the main job has become slower than the committed figures (two minutes)
 	$(BIN)/python bench/quick.py
 
+bench-peers: $(INSTALLED)  ## the same work done by other tools, which get an environment of their own in .peers (ten minutes)
+	$(BIN)/python bench/peers.py
+
 chaos: $(INSTALLED)  ## random worlds against the whole product: crashes, lost answers, people, operators, full disks, SIGKILL (an hour)
 	PYTHONPATH=tests $(BIN)/python -m world 1 $(SCHEDULES)
 	PYTHONPATH=tests $(BIN)/python -m world --kill 1 $(SCHEDULES)
@@ -74,7 +77,7 @@ taps: $(INSTALLED)  ## two real Singer taps from PyPI, against PostgreSQL and Ma
 	$(BIN)/pytest -rs tests/test_singer_taps.py
 
 clean:  ## remove the environment and everything that the tools left
-	rm -rf $(VENV) .prism .taps build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .prism .taps .peers build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The newest version needs a Node that Debian 12 and Ubuntu 24.04 do not have.

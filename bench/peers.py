@@ -264,6 +264,16 @@ def differences(
     }
 
 
+FIGURES = {
+    "requests": 9,
+    "contacts": 10,
+    "s at limit": 12,
+    "wall s": 9,
+    "cpu s": 9,
+    "start s": 9,
+    "us a row": 10,
+    "MiB": 7,
+}
 CHECKS = ("missing", "old values", "not in group", "left, in group", "too many", "doubled", "opted out, back", "mailed twice")  # fmt: skip
 
 
@@ -275,7 +285,8 @@ def main() -> None:
     install()
     print(f"{count:,} people; seconds at 1000 requests a minute are computed from the requests")
     print(
-        f"{'peer':<8}{'work':<36}{'requests':>9}{'contacts':>10}{'s at limit':>12}{'wall s':>9}{'cpu s':>9}{'start s':>9}{'us a row':>10}{'MiB':>7}",
+        f"{'peer':<8}{'work':<36}"
+        + "".join(f"{title:>{width}}" for title, width in FIGURES.items()),
         flush=True,
     )
     for name in names:
