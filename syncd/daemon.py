@@ -141,8 +141,8 @@ class Daemon:
 
     def pause_s(self) -> float:
         """How long nothing is due, TICK_S at most."""
-        soonest = [at_s - self._clock.now_s() for at_s, _ in self._timetable.outlook()[:1]]
-        return max(0.0, min([TICK_S, *soonest]))
+        next_s = self._timetable.next_s()
+        return TICK_S if next_s is None else min(TICK_S, max(0.0, next_s - self._clock.now_s()))
 
     def tick(self) -> None:
         """Hand on what is due. While nothing runs, having looked is the progress that the watchdog waits for."""

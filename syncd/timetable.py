@@ -5,11 +5,16 @@ Where a schedule starts first is decided in `syncd.core.due`, when a cron expres
 
 import threading
 from contextlib import closing
-from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import assert_never
 from zoneinfo import ZoneInfo
 
 import structlog
+from apscheduler.job import Job
+from apscheduler.jobstores.memory import MemoryJobStore
+from apscheduler.schedulers.base import BaseScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.date import DateTrigger
 
 from syncd.clock import Clock
 from syncd.config_models import Settings, SyncSettings
@@ -27,13 +32,34 @@ REPEAT_S_MIN = 3 * 3600.0
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class _Entry:
-    """One name. schedule: None: it is due once."""
+class _Jobs(BaseScheduler):  # type: ignore[misc]
+    """APScheduler's jobs without its thread, which goes by the machine's clock and sleeps as long as that was put back."""
 
-    next_s: float
-    schedule: Schedule | None
-    zone: ZoneInfo
+    def wakeup(self) -> None:
+        """Nothing sleeps here."""
+
+    def shutdown(self, wait: bool = True) -> None:  # noqa: FBT001, FBT002 - APScheduler's own form
+        """Nothing runs here."""
+
+
+class _Moments(BaseTrigger):  # type: ignore[misc]
+    """The moments of a schedule. APScheduler's own run a time of day twice in autumn, or lose one in spring."""
+
+    def __init__(self, schedule: Schedule, zone: ZoneInfo) -> None:
+        self.schedule, self._zone = schedule, zone
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """The first that is later than `now`; of an interval, counted from the last one."""
+        match self.schedule:
+            case Every(seconds):
+                last = previous_fire_time or now
+                return last + ((now - last) // timedelta(seconds=seconds) + 1) * timedelta(
+                    seconds=seconds
+                )
+            case Cron():
+                return _moment(next_cron_s(self.schedule, self._zone, now.timestamp()))
+            case _:
+                assert_never(self.schedule)
 
 
 class Timetable:
@@ -41,44 +67,59 @@ class Timetable:
 
     def __init__(self, clock: Clock) -> None:
         self._clock, self._lock = clock, threading.Lock()
-        self._entries: dict[str, _Entry] = {}
+        self._jobs, self._store = _Jobs(timezone=UTC), MemoryJobStore()
+        self._jobs.add_jobstore(self._store)
+        self._jobs.start(paused=True)
         self._ahead_s = self._clock.now_s() - self._clock.monotonic_s()
 
     def put(
         self, name: str, first_s: float, schedule: Schedule | None = None, *, zone: str = "UTC"
     ) -> None:
         """`name` is due at `first_s`, and then by its schedule; instead of what was said of it before."""
+        first = _moment(first_s)
+        trigger = DateTrigger(first) if schedule is None else _Moments(schedule, ZoneInfo(zone))
         with self._lock:
-            self._entries[name] = _Entry(first_s, schedule, ZoneInfo(zone))
+            self._jobs.add_job(
+                self.take_due, trigger, id=name, next_run_time=first, replace_existing=True
+            )
 
     def drop(self, name: str) -> None:
         """It is not due any more; nothing, if it was not."""
         with self._lock:
-            self._entries.pop(name, None)
+            if self._jobs.get_job(name):
+                self._jobs.remove_job(name)
 
     def clear(self) -> None:
         """Nothing is due any more."""
         with self._lock:
-            self._entries.clear()
+            self._jobs.remove_all_jobs()
 
     def take_due(self) -> list[str]:
         """What is due by now, in the order of its moments; however many of its moments passed, each name once."""
         with self._lock:
             self._heed_clock()
-            now_s = self._clock.now_s()
-            due = sorted((e.next_s, name) for name, e in self._entries.items() if e.next_s <= now_s)
-            for _, name in due:
-                entry = self._entries[name]
-                if entry.schedule is None:
-                    del self._entries[name]
-                else:
-                    entry.next_s = _later_s(entry, entry.schedule, now_s)
-        return [name for _, name in due]
+            now = _moment(self._clock.now_s())
+            due = self._store.get_due_jobs(now)
+            for job in due:
+                self._put_off(job, job.trigger.get_next_fire_time(job.next_run_time, now))
+        return [job.id for job in due]
+
+    def next_s(self) -> float | None:
+        """When the next is due; None: nothing is."""
+        with self._lock:
+            at = self._store.get_next_run_time()
+        return None if at is None else at.timestamp()
 
     def outlook(self) -> list[tuple[float, str]]:
         """What comes next, and when; the soonest first."""
         with self._lock:
-            return sorted((entry.next_s, name) for name, entry in self._entries.items())
+            return [(job.next_run_time.timestamp(), job.id) for job in self._jobs.get_jobs()]
+
+    def _put_off(self, job: Job, until: datetime | None) -> None:
+        if until is None:
+            job.remove()
+        else:
+            job.modify(next_run_time=until)
 
     def _heed_clock(self) -> None:
         """A clock that was put back must not keep everything waiting until it is there again.
@@ -91,24 +132,18 @@ class Timetable:
             log.info(CLOCK_CHANGED, seconds=round(by_s))
         if by_s > -STEP_S_MIN:
             return
-        for entry in self._entries.values():
-            match entry.schedule:
-                case Every() | None:  # as long from now as it was
-                    entry.next_s += by_s
-                case Cron() if by_s <= -REPEAT_S_MIN:
-                    entry.next_s = next_cron_s(entry.schedule, entry.zone, self._clock.now_s())
-                case Cron():
-                    pass
-                case _:
-                    assert_never(entry.schedule)
+        for job in self._jobs.get_jobs():
+            of_cron = isinstance(job.trigger, _Moments) and isinstance(job.trigger.schedule, Cron)
+            if not of_cron:  # as long from now as it was
+                self._put_off(job, job.next_run_time + timedelta(seconds=by_s))
+            elif by_s <= -REPEAT_S_MIN:
+                self._put_off(
+                    job, job.trigger.get_next_fire_time(None, _moment(self._clock.now_s()))
+                )
 
 
-def _later_s(entry: _Entry, schedule: Schedule, now_s: float) -> float:
-    """The first moment of its schedule that is later than `now_s`; of an interval, counted from the last one."""
-    if isinstance(schedule, Every):
-        passed = (now_s - entry.next_s) // schedule.seconds
-        return entry.next_s + (passed + 1) * schedule.seconds
-    return next_cron_s(schedule, entry.zone, now_s)
+def _moment(at_s: float) -> datetime:
+    return datetime.fromtimestamp(at_s, UTC)
 
 
 def next_start_s(sync: SyncSettings, *, completed_s: float | None, now_s: float) -> float | None:

@@ -64,6 +64,7 @@ ONLY_IN = {  # module -> patterns of the files that may import it
     "fsspec": {"syncd/remote/*"},
     "paramiko": {"syncd/remote/*"},
     "s3fs": {"syncd/remote/bucket.py"},
+    "apscheduler": {"syncd/timetable.py"},
     "concurrent.futures": {"syncd/upload/pool.py"},
     "threading": {
         "syncd/cli/signals.py",

@@ -60,7 +60,8 @@ def pass_time(clock: FakeClock, timetable: Timetable, until_s: float) -> dict[st
     """What fell due when, as a busy machine looks: at the very moment, or late by up to LATE_S_MAX."""
     chance, due = random.Random(8), defaultdict(list)
     while clock.now_s() < until_s:
-        next_s, _ = timetable.outlook()[0]
+        next_s = timetable.next_s()
+        assert next_s is not None
         late_s = chance.choice((0.0, 60.0, 75.5, LATE_S_MAX))
         clock.advance_s(max(0.0, next_s - clock.now_s()) + late_s)
         for name in timetable.take_due():
