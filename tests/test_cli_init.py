@@ -174,7 +174,7 @@ def test_connectors_are_listed_and_told(shell: Shell) -> None:
         assert f"\n{name} " in said.out
     one = shell.inside("connectors", "csv")
     assert one.code == 0
-    for words in ("path", "(needed)", "delimiter", "auto", "tells an unchanged source"):
+    for words in ("path", "text, needed", "delimiter", "auto", "tells an unchanged source"):
         assert words in one.out
     assert "Next: syncd init --connector csv" in one.out
 
@@ -182,11 +182,11 @@ def test_connectors_are_listed_and_told(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("csv", "storage table (none)"),
-        ("singer", "timeout duration 10 minutes"),
-        ("sql", "overlap duration 5 minutes"),
-        ("hubspot", 'emails "primary" | "all" primary'),
-        ("dynamics", "client_secret secret (needed)"),
+        ("csv", "storage: table"),
+        ("singer", "timeout: duration, default 10 minutes"),
+        ("sql", "overlap: duration, default 5 minutes"),
+        ("hubspot", 'emails: "primary" | "all", default primary'),
+        ("dynamics", "client_secret: secret, needed"),
     ],
 )
 def test_options_are_told_as_the_configuration_writes_them(
