@@ -24,6 +24,7 @@ from pydantic_settings import (
 from syncd import registry
 from syncd.config_errors import Mistake, broken_toml, found, join, mistakes_of, refuse
 from syncd.config_models import (
+    BackupSettings,
     FluenzrSettings,
     GuardSettings,
     HttpSettings,
@@ -44,6 +45,7 @@ from syncd.errors import ConfigError
 from syncd.writer import FieldOptions, Heard
 
 __all__ = [
+    "BackupSettings",
     "FluenzrSettings",
     "GuardSettings",
     "HttpSettings",
@@ -88,6 +90,7 @@ class _Tables(BaseSettings):
 
     fluenzr: Raw = {}
     state: Raw = {}
+    backup: Raw | None = None
     guard: Raw = {}
     http: Raw | None = None
     webhooks: Raw | None = None
@@ -207,6 +210,7 @@ class _Check:
         """The whole as settings; None when there is any mistake."""
         fluenzr = self._table(FluenzrSettings, tables["fluenzr"], "fluenzr")
         state = self._table(StateSettings, tables["state"], "state")
+        backup = self._optional(BackupSettings, tables, "backup")
         guard = self._table(GuardSettings, tables["guard"], "guard")
         http = self._optional(HttpSettings, tables, "http")
         webhooks = self._optional(WebhooksSettings, tables, "webhooks")
@@ -216,7 +220,7 @@ class _Check:
         if self.mistakes or fluenzr is None or state is None or guard is None:
             return None
         return Settings(
-            self._file, self._folder, fluenzr, state, guard, http, webhooks, sources, syncs,
+            self._file, self._folder, fluenzr, state, backup, guard, http, webhooks, sources, syncs,
             write_backs,
         )  # fmt: skip
 

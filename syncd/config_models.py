@@ -43,6 +43,8 @@ FLUENZR_URL: Final = "https://api.fluenzr.co/v1"  # [I]
 LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 WEBHOOKS_PATH: Final = "/webhooks/fluenzr"  # where FluenzR's events arrive
 PORT_MAX = 65_535
+EVERY_S_MIN: Final = 60.0  # of copies: each takes the state's lock for its while
+KEEP_MAX: Final = 1000  # copies; each is opened when another one is made
 NAME_CHARS_MAX = 200  # of a group or tag in the configuration
 
 
@@ -123,6 +125,19 @@ def _not_blank(text: str) -> str:
     return text.strip()
 
 
+def _path(value: object, info: ValidationInfo, *, what: str) -> Path:
+    """A path of the file, absolute."""
+    folder: Path = (info.context or {}).get("folder", Path())
+    text = str(value) if isinstance(value, str | Path) else ""
+    try:
+        path = (folder / Path(text).expanduser()).absolute()
+    except RuntimeError:
+        raise ValueError("a path without ~ expected: this user has no home folder") from None
+    if not text.strip() or "\0" in text:
+        raise ValueError(f"the path of a {what} expected")
+    return path
+
+
 def _schedule(value: object) -> Schedule:
     return parse_schedule(value if isinstance(value, str) else "")
 
@@ -169,16 +184,28 @@ class StateSettings(Table):
     @field_validator("path", mode="before")
     @classmethod
     def _absolute(cls, value: object, info: ValidationInfo) -> Path:
-        folder: Path = (info.context or {}).get("folder", Path())
-        text = str(value) if isinstance(value, str | Path) else ""
-        try:
-            path = (folder / Path(text).expanduser()).absolute()
-        except RuntimeError:
-            raise ValueError("a path without ~ expected: this user has no home folder") from None
-        if not text.strip() or "\0" in text:
-            raise ValueError("the path of a file expected")
+        path = _path(value, info, what="file")
         if path.is_dir():
             raise ValueError(f"the path of a file expected, and {path} is a folder")
+        return path
+
+
+class BackupSettings(Table):
+    """`[backup]`: copies of the state; without this table the daemon makes none."""
+
+    folder: Path
+    """Where they are kept, best on another disk; below the configuration's folder unless absolute."""
+    every_s: DurationS = Field(default=86400.0, alias="every", ge=EVERY_S_MIN)
+    """How often the daemon makes one; at least a minute."""
+    keep: Annotated[StrictInt, Field(ge=1, le=KEEP_MAX)] = 7
+    """How many stay; the oldest ones leave."""
+
+    @field_validator("folder", mode="before")
+    @classmethod
+    def _absolute(cls, value: object, info: ValidationInfo) -> Path:
+        path = _path(value, info, what="folder")
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"the path of a folder expected, and {path} is a file")
         return path
 
 
@@ -423,6 +450,7 @@ class Settings:
     folder: Path
     fluenzr: FluenzrSettings
     state: StateSettings
+    backup: BackupSettings | None  # None: the daemon makes no copies
     guard: GuardSettings
     http: HttpSettings | None  # None: the daemon does not listen
     webhooks: WebhooksSettings | None

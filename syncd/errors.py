@@ -5,6 +5,7 @@ SyncdError                      what happened, why, what to do next; exit code 1
 |-- ConfigError                 the configuration is wrong, at `place`; 2
 |-- StateError                  the state cannot be used; nothing was done; 1
 |   |-- StateBusy               another process holds it; 5
+|   |-- CopyRefused             a file that is no sound copy of this state; nothing was done; 2
 |   |-- StateLost               it was here before and is gone; only `reconcile` and `check` run; 1
 |   `-- StateRestored           it is older than what was sent from here; only `reconcile` and what only looks run; 1
 |-- SourceError                 a read did not complete: it counts as no read; tried again next run; 1
@@ -71,6 +72,16 @@ class StateBusy(StateError):
     """Another process holds the state's lock."""
 
     exit_code: ClassVar[int] = 5
+
+
+class CopyRefused(StateError):
+    """A file that is not a copy of this state, or not a sound one. damaged: it is one, and cannot be used."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, what: str, *, why: str = "", hint: str = "", damaged: bool = False) -> None:
+        self.damaged = damaged
+        super().__init__(what, why=why, hint=hint)
 
 
 class StateLost(StateError):

@@ -5,11 +5,12 @@ What cannot be done now (FluenzR does not answer, the process dies) is finished 
 
 import re
 
+from syncd.backup import folder_of
 from syncd.clock import Clock
 from syncd.config import Settings
 from syncd.errors import ConfigError, FluenzrError, Refused
 from syncd.fluenzr import FluenzR
-from syncd.state import erase, queue
+from syncd.state import copies, erase, queue
 from syncd.state.groups import Groups
 from syncd.state.store import State, hold, open_state
 from syncd.upload.account import check_account
@@ -44,6 +45,7 @@ def forget(
                 "The state could not be written anew, so that traces may stand in its free space:"
                 " is the disk full, or does another program read it? The next run tries again"
             )
+        problems += copies.clean(state, folder_of(settings), named=[email])
         # FluenzR's words may hold it in another case.
         named = re.compile(re.escape(email), re.IGNORECASE)
         return [named.sub("[address]", problem) for problem in problems]

@@ -4,12 +4,19 @@ A released migration is never edited: a later change is a later function. The ta
 `docs/architecture.md`, "State". sqlite-utils keeps the list of what was applied in `_sqlite_migrations`.
 """
 
+from collections.abc import Iterable
+
 from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = 0x464C5A52  # "FLZR": tells our file from any other SQLite database
 ROWNO_BITS = 40  # rowno = sync << 40 | n: one sync's records are one range of the table, in the order of the source
 
 migrations = Migrations("fluenzr-syncd")
+
+
+def unknown(applied: Iterable[str]) -> list[str]:
+    """Those of these steps that this version does not know: a newer one has written the file."""
+    return sorted(set(applied) - {step.name for step in migrations.pending(Database(memory=True))})
 
 
 @migrations()

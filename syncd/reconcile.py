@@ -18,7 +18,7 @@ from syncd.fluenzr import FluenzR
 from syncd.promotion import Ground, promote_read
 from syncd.reading import Feed, read
 from syncd.run import feed_of, rules_of
-from syncd.state import links, listed, marker, opt_outs, reads, rebuild, runs
+from syncd.state import aside, links, listed, marker, opt_outs, reads, rebuild, runs
 from syncd.state.links import SyncRule
 from syncd.state.marker import Standing
 from syncd.state.rebuild import People, Repaired
@@ -59,29 +59,38 @@ def reconcile(
     folder was put back.
     Raises StateError, SourceError (nothing was rebuilt), FluenzrError, ConfigError, Interrupted.
     """
+    with hold(settings.state.path, wait_s=wait_s, clock=clock):
+        return reconcile_held(settings, api=api, clock=clock, watch=watch, lost=lost)
+
+
+def reconcile_held(
+    settings: Settings, *, api: FluenzR, clock: Clock, watch: Watch, lost: bool
+) -> Reconciled:
+    """The same for the holder of the lock."""
     path, settle_s = settings.state.path, settings.fluenzr.settle_s
-    with hold(path, wait_s=wait_s, clock=clock):
-        was = marker.standing(path)
-        if was is Standing.ABSENT and not lost:
-            raise StateError(
-                f"There is no state at {path}",
-                why="Nothing was synchronised from here, or everything was lost, its neighbours too",
-                hint="Begin with `syncd plan`; but if this account was synchronised before, run `syncd reconcile --lost`",
-            )
-        if was is Standing.GOOD and not lost:
-            with (
-                open_state(path) as state,
-                opened(state, api, clock, watch, kind=KIND, settle_s=settle_s) as session,
-            ):
-                return _Work(settings, session, was).repair()
-        # What the lost state had sent may still take effect, and must not come after the listing.
-        watch.phase("", "settle", None)
-        clock.sleep_s(settle_s)
+    was = marker.standing(path)
+    if was is Standing.ABSENT and not lost:
+        raise StateError(
+            f"There is no state at {path}",
+            why="Nothing was synchronised from here, or everything was lost, its neighbours too",
+            hint="Begin with `syncd plan`; but if this account was synchronised before, run `syncd reconcile --lost`",
+        )
+    if was is Standing.GOOD and not lost:
         with (
-            open_state(path, rebuild=True) as state,
+            open_state(path) as state,
             opened(state, api, clock, watch, kind=KIND, settle_s=settle_s) as session,
         ):
-            return _Work(settings, session, was).rebuild()
+            return _Work(settings, session, was).repair()
+    # What the lost state had sent may still take effect, and must not come after the listing.
+    watch.phase("", "settle", None)
+    clock.sleep_s(settle_s)
+    with (
+        open_state(path, rebuild=True) as state,
+        opened(state, api, clock, watch, kind=KIND, settle_s=settle_s) as session,
+    ):
+        done = _Work(settings, session, was).rebuild()
+    aside.drop(path)  # of a restoring that was killed: this has ended it
+    return done
 
 
 class _Work:

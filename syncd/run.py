@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from syncd import registry
+from syncd.backup import after_run
 from syncd.clock import Clock, SystemClock
 from syncd.config import Settings, SyncSettings
 from syncd.connector import Context
@@ -74,7 +75,9 @@ def sync(settings: Settings, order: Order, *, clock: Clock, watch: Watch) -> lis
     Raises ConfigError, UsageError, StateError, Interrupted; what a source or FluenzR refuses is in the results.
     """
     with _opened(settings, order, clock, watch, rehearsal=False) as run:
-        return run.execute()
+        results = run.execute()
+        after_run(settings, run.state, results)
+        return results
 
 
 def plan(

@@ -105,6 +105,7 @@ class House:
         fluenzr: Mapping[str, Any] | None = None,
         syncs: Mapping[str, Mapping[str, Any]] | None = None,
         source: Mapping[str, Any] | None = None,
+        backup: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         """Write the configuration: one sync `people` with these options, or several named ones.
@@ -121,6 +122,7 @@ class House:
                 **(fluenzr or {}),
             },
             "guard": dict(guard or {}),
+            **({} if backup is None else {"backup": dict(backup)}),
             "source": {
                 name: dict(source or {"connector": "csv", "path": f"{name}.csv", "key": "id"})
                 for name in tables

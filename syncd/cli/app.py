@@ -11,6 +11,7 @@ import typer
 
 from syncd import __version__
 from syncd.cli import (
+    backup,
     campaigns,
     past,
     people,
@@ -34,7 +35,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for group in (setup, sync, past, undo, people, reconcile, campaigns, statistics, webhooks, trial):
+for group in (
+    setup,
+    sync,
+    past,
+    undo,
+    people,
+    reconcile,
+    backup,
+    campaigns,
+    statistics,
+    webhooks,
+    trial,
+):
     group.register(app)
 
 

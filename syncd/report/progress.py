@@ -19,6 +19,7 @@ PHASES = {
     "settle": "waiting until lost requests have settled",
     "check": "reading back",
     "upload": "sending",
+    "copy": "copying the state",
 }
 REFRESH_PER_S = 8
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from syncd.state.store import State
 
 TRACES = "traces"  # meta: rows were erased, and the file was not written anew since
+COPIES = "copies_due"  # meta: people were erased, and the copies were not gone through since
 CUT = "…"  # where words that are too long end
 TOLD_CHARS_MIN = 3  # of an address that was cut; fewer tell nobody
 NAMED = "The words of this error are gone: they named somebody who was forgotten"
@@ -99,6 +100,26 @@ def take_over(state: "State") -> None:
         forgotten.write_done(state.forgotten, sorted(lost - open_keys))
 
 
+def erase_in_copy(copy: "State", keys: Mapping[str, bool], *, named: Iterable[str]) -> bool:
+    """Erase in a copy whom these keys mean, as the state itself has; whether there was anything to do, or traces of it are left.
+
+    named: addresses that are known in plain text, for words that quote them.
+    """
+    known = {row[0] for row in copy.rows("SELECT k FROM never WHERE what='#'")}
+    new = {key: done for key, done in keys.items() if key not in known}
+    gone = [
+        row["cid"]
+        for row in copy.rows("SELECT cid,ekey(email) AS k FROM contact WHERE state='forget'")
+        if keys.get(row["k"])
+    ]
+    if new or gone:
+        with copy.tx():
+            _erase(copy, new, set(named))
+            for cid in gone:  # deleted in FluenzR since
+                drop_erased(copy, cid)
+    return copy.meta(TRACES) is not None
+
+
 def _erase(state: "State", keys: Mapping[str, bool], named: set[str]) -> set[int]:
     """Bar these keys and erase what they mean (inside a transaction); the contacts that are to be deleted in FluenzR.
 
@@ -125,6 +146,7 @@ def _erase(state: "State", keys: Mapping[str, bool], named: set[str]) -> set[int
     _purge_history(state, gone)
     _purge_words(state, named.union(row["email"] for row in (*records, *contacts) if row["email"]))
     state.set_meta(TRACES, 1)
+    state.set_meta(COPIES, 1)
     return {cid for cid, done in gone.items() if not done}
 
 
@@ -196,6 +218,7 @@ def drop_erased(state: "State", cid: int) -> None:
     # Its number may be given to another contact: claims of this one must not become that one's.
     state.write("UPDATE never SET sure=1,cid=NULL WHERE cid=? AND sure=0", cid)
     state.set_meta(TRACES, 1)
+    state.set_meta(COPIES, 1)
 
 
 def to_delete(state: "State") -> list[int]:

@@ -12,6 +12,15 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
+def to_disk(path: Path) -> None:
+    """What was written to this file, or made and renamed in this folder, outlives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def open_private(path: Path) -> int:
     """A descriptor of the file, made with its folder when it is not there, for its owner only. Raises StateError."""
     try:

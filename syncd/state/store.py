@@ -20,8 +20,8 @@ from sqlite_utils import Database
 
 from syncd.clock import Clock
 from syncd.errors import StateBusy, StateError, StateLost, StateRestored
-from syncd.migrations import APPLICATION_ID, migrations
-from syncd.state import erase, events, forgotten, marker
+from syncd.migrations import APPLICATION_ID, migrations, unknown
+from syncd.state import copy, erase, events, forgotten, marker
 from syncd.state.files import beside, make_private, open_private
 
 Connection: TypeAlias = sqlite3.Connection  # for those who only pass them on
@@ -330,6 +330,8 @@ def _prepare(db: sqlite3.Connection, path: Path, *, in_memory: bool) -> None:
         new
     ):  # also where the file was there: a full disk or a crash may have ended the very first start
         db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    else:
+        copy.before_migration(db, path)
     migrations.apply(Database(db, execute_plugins=False))
     if not in_memory:
         remove_scratch(path)
@@ -357,15 +359,17 @@ def _is_empty(db: sqlite3.Connection, path: Path) -> bool:
             f"{path} is a database of something else",
             hint="Set [state] path to a file of its own",
         )
-    if "_sqlite_migrations" in tables:
-        done = {row[0] for row in db.execute("SELECT name FROM _sqlite_migrations")}
-        newer = sorted(done - {step.name for step in migrations.pending(Database(memory=True))})
-        if newer:
-            raise StateError(
-                f"{path} was written by a newer version of fluenzr-syncd",
-                why=f"It has {', '.join(newer)}, which this version does not know",
-                hint="Install the newer version again, or restore a backup from before it",
-            )
+    done = (
+        "SELECT name FROM _sqlite_migrations"
+        if "_sqlite_migrations" in tables
+        else "SELECT 1 LIMIT 0"
+    )
+    if newer := unknown(row[0] for row in db.execute(done)):
+        raise StateError(
+            f"{path} was written by a newer version of fluenzr-syncd",
+            why=f"It has {', '.join(newer)}, which this version does not know",
+            hint="Install the newer version again, or restore a backup from before it",
+        )
     return False
 
 
