@@ -13,16 +13,23 @@ import structlog
 from syncd.clock import Clock
 from syncd.config import BackupSettings, Settings
 from syncd.core.result import Status, SyncResult
-from syncd.errors import Interrupted, StateError, UsageError
-from syncd.state import copies, copy, marker, room
+from syncd.errors import CopyRefused, Interrupted, StateBusy, StateError, SyncdError, UsageError
+from syncd.state import copies, copy, forgotten, marker, room
 from syncd.state.copy import Copy
+from syncd.state.files import beside
 from syncd.state.marker import Standing
 from syncd.state.store import State, hold, open_for_reading, open_state
 from syncd.watch import Watch
 
 PHASE = "copy"
+AGAIN_S = 3600.0  # after a copy that could not be made: a disk that is full stays so for a while
+LATE_TIMES = 2  # `every`: after that something is wrong, and not just busy
+BUSY_AGAIN_S = 60.0  # another process holds the state: a run of the command takes about that long
 
 log = structlog.get_logger(__name__)
+BACKUP_FAILED = "backup.failed"
+BACKUP_MADE = "backup.made"
+BACKUP_POSTPONED = "backup.postponed"
 COPIES_POSTPONED = "copies.postponed"
 
 
@@ -133,6 +140,74 @@ def last_s(settings: Settings) -> float | None:
         return None
     with closing(db):
         return copies.backed_up_s(db)
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The copies in the folder of `[backup]`. late: the newest one should have been followed by another."""
+
+    folder: Path
+    copies: list[Copy]
+    damaged: list[Path]
+    late: bool
+
+
+def shelf(settings: Settings, *, now_s: float) -> Shelf | None:
+    """What is there, the newest one looked at; None without `[backup]`. Raises StateError."""
+    if settings.backup is None:
+        return None
+    folder, path = settings.backup.folder, settings.state.path
+    salt = forgotten.read(beside(path, ".forgotten")).salt
+    found = [] if salt is None else copies.in_folder(path, folder, salt=salt)
+    damaged = copies.damaged_in(path, folder)
+    if found:
+        try:
+            copy.look(found[0].path, thorough=False)
+        except CopyRefused:
+            damaged.append(found.pop(0).path)
+    made_s = None if not found else found[0].made_s
+    late = made_s is not None and now_s - made_s > LATE_TIMES * settings.backup.every_s
+    return Shelf(folder, found, damaged, late)
+
+
+def due_s(settings: Settings, *, now_s: float) -> float | None:
+    """When the daemon makes the next copy; None: `[backup]` is not there."""
+    if settings.backup is None:
+        return None
+    last = last_s(settings)
+    if last is None:
+        return now_s
+    # A clock that was ahead once must not put it off for longer than usual.
+    return max(now_s, min(last, now_s) + settings.backup.every_s)
+
+
+def keep_up(settings: Settings, *, clock: Clock, watch: Watch) -> float | None:
+    """Make the copy that is due, and say when the next one is. What is in the way of it is told in the log, and it is tried again.
+
+    settings: as they are now; a reload may have taken `[backup]` away.
+    """
+    now_s = clock.now_s()
+    at_s = due_s(settings, now_s=now_s)
+    if settings.backup is None or at_s is None or at_s > now_s:
+        return at_s
+    again_s = min(AGAIN_S, settings.backup.every_s)
+    try:
+        if marker.standing(settings.state.path) is Standing.ABSENT:
+            return now_s + again_s  # nothing has run yet
+        made = back_up(settings, None, clock=clock, watch=watch, wait_s=0.0)
+    except Interrupted:
+        return now_s
+    except StateBusy as error:
+        log.info(BACKUP_POSTPONED, why=str(error), again_s=BUSY_AGAIN_S)
+        return now_s + BUSY_AGAIN_S
+    except (SyncdError, OSError) as error:
+        log.error(BACKUP_FAILED, error=str(error), again_s=again_s)  # noqa: TRY400
+        return now_s + again_s
+    log.info(
+        BACKUP_MADE, file=str(made.copy.path), contacts=made.copy.contact_count,
+        bytes=made.copy.size, kept=made.kept, dropped=made.dropped, seconds=made.seconds,
+    )  # fmt: skip
+    return due_s(settings, now_s=now_s)
 
 
 def after_run(settings: Settings, state: State, results: Iterable[SyncResult]) -> None:

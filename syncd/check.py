@@ -9,10 +9,11 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
 
-from syncd import registry
+from syncd import backup, registry
 from syncd.clock import Clock
 from syncd.config import Settings, SyncSettings
 from syncd.connector import Connector, Context, Record, Request, SourceField
@@ -25,6 +26,7 @@ from syncd.fluenzr.campaign_types import ENDED, Campaign, called
 from syncd.fluenzr.types import Group
 from syncd.init import NOTED_MAX, as_expression, either, like_opt_outs
 from syncd.reading import ALWAYS_KNOWN, Feed, asking, unknown_names
+from syncd.state import copy
 from syncd.state.store import hold, open_state
 from syncd.write_back import writer_of
 
@@ -71,6 +73,7 @@ def findings(load: Callable[[], Settings], *, offline: bool, clock: Clock) -> It
     sources, syncs = len(settings.sources), len(settings.syncs)
     yield _ok("configuration", f"{settings.path}: {sources} source(s), {syncs} sync(s)")
     yield from state(settings, clock)
+    yield from _copies(settings, clock)
     yield from _settle(settings)
     yield from _page(settings)
     key = _key(settings)
@@ -104,11 +107,11 @@ def gravest(found: list[Finding]) -> int:
 
 
 def state(settings: Settings, clock: Clock) -> Iterator[Finding]:
-    """Whether the state and its folder can be written and locked."""
+    """Whether the state is sound, and can be written and locked."""
     path = settings.state.path
     try:
-        with hold(path, wait_s=0.0, clock=clock), open_state(path, rehearsal=True):
-            pass
+        with hold(path, wait_s=0.0, clock=clock), open_state(path, rehearsal=True) as opened:
+            damaged = copy.damage(opened.db)
     except StateBusy:
         yield Finding(
             "state",
@@ -118,6 +121,10 @@ def state(settings: Settings, clock: Clock) -> Iterator[Finding]:
     except StateError as error:
         yield _failed("state", error)
     else:
+        if damaged is not None:
+            hint = "Restore a copy of it: syncd restore FILE"
+            yield Finding("state", Grade.FAILED, f"{path} is damaged: {damaged}", hint, UNREACHABLE)
+            return
         if path.exists() and not os.access(path, os.W_OK):
             yield Finding(
                 "state",
@@ -127,8 +134,43 @@ def state(settings: Settings, clock: Clock) -> Iterator[Finding]:
                 UNREACHABLE,
             )
             return
-        words = "can be written and locked" if path.exists() else "will be made by the first run"
+        words = (
+            "is sound, can be written and locked"
+            if path.exists()
+            else "will be made by the first run"
+        )
         yield _ok("state", f"{path} {words}")
+
+
+def _copies(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    """Whether copies of the state are made, and the newest one is sound."""
+    try:
+        shelf = backup.shelf(settings, now_s=clock.now_s())
+    except StateError as error:
+        yield _failed("backup", error, exit_code=UNREACHABLE)
+        return
+    if shelf is None:
+        hint = (
+            'Write [backup] with folder = "backups", best on another disk; cron users: syncd backup'
+        )
+        yield Finding("backup", Grade.NOTE, "nobody makes copies of the state", hint)
+    elif shelf.damaged:
+        text = f"{', '.join(map(str, shelf.damaged))}: damaged, and useless as a copy"
+        hint = "Look at that disk, delete it, then run `syncd backup`"
+        yield Finding("backup", Grade.WARNING, text, hint)
+    elif not shelf.copies:
+        text = f"no copy is in {shelf.folder} yet"
+        hint = "`syncd run` makes one after its first run; else: syncd backup"
+        yield Finding("backup", Grade.NOTE, text, hint)
+    else:
+        made_s = shelf.copies[0].made_s or 0
+        made = datetime.fromtimestamp(made_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        text = f"{len(shelf.copies)} in {shelf.folder}, the newest of {made}"
+        if shelf.late:
+            hint = "Look why in the daemon's log (backup.failed), or run `syncd backup`"
+            yield Finding("backup", Grade.WARNING, f"{text}: another one is overdue", hint)
+        else:
+            yield _ok("backup", f"{text}: it is sound")
 
 
 def _settle(settings: Settings) -> Iterator[Finding]:

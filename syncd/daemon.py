@@ -22,7 +22,7 @@ from typing import NoReturn
 
 import structlog
 
-from syncd import config, run, statistics
+from syncd import backup, config, run, statistics
 from syncd.check import client
 from syncd.clock import Clock
 from syncd.config_models import Settings
@@ -49,6 +49,7 @@ EVENTS = (
 )
 STATISTICS = ":statistics"  # likewise: whether those of today are kept is looked at
 STATISTICS_EVERY = Every(3600)
+BACKUP = ":backup"  # likewise: a copy of the state is due
 RETRY_JOB = "again:"  # the prefix of what is due once; no name of a sync has a colon
 
 # The events of its log.
@@ -185,7 +186,12 @@ class Daemon:
             sync = self._settings.syncs[name]
             self._timetable.put(name, first_s, sync.schedule, zone=sync.timezone)
         self._timetable.put(STATISTICS, self._clock.now_s(), STATISTICS_EVERY)
+        self._schedule_backup(backup.due_s(self._settings, now_s=self._clock.now_s()))
         self._hand_on()
+
+    def _schedule_backup(self, at_s: float | None) -> None:
+        if at_s is not None:
+            self._timetable.put(BACKUP, at_s)
 
     def _hand_on(self) -> None:
         for name in self._timetable.take_due():
@@ -221,6 +227,10 @@ class Daemon:
             self._running = ()
             if STATISTICS in names:
                 self._keep_statistics(settings)
+            if BACKUP in names and not self._clock.stopped():
+                self._schedule_backup(
+                    backup.keep_up(settings, clock=self._clock, watch=self._pulse)
+                )
             if not self._clock.stopped():
                 self._notifier.status(self._outlook())
 
@@ -298,7 +308,7 @@ class Daemon:
     def _outlook(self) -> str:
         """The line of `systemctl status` while nothing runs."""
         for at_s, job in self._timetable.outlook():
-            if job != STATISTICS:
+            if job not in (STATISTICS, BACKUP):
                 at = datetime.fromtimestamp(at_s, UTC)
                 return f"idle; next: {job.removeprefix(RETRY_JOB)} at {at:%Y-%m-%d %H:%M:%S} UTC"
         return "idle; no sync has a schedule"

@@ -36,6 +36,17 @@ def kept(house: House) -> list[str]:
     return sorted(file.name for file in (house.folder / "backups").iterdir())
 
 
+def broken(file: Path) -> None:
+    """A page of an index is lost; what is read at the start is not."""
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        root = "SELECT rootpage FROM sqlite_master WHERE name='contact_email'"
+        (page,), (size,) = db.execute(root).fetchone(), db.execute("PRAGMA page_size").fetchone()
+    with file.open("r+b") as raw:
+        raw.seek((page - 1) * size)
+        raw.write(os.urandom(size))
+
+
 def mode(file: Path) -> int:
     return file.stat().st_mode & 0o777
 
@@ -176,15 +187,7 @@ def test_damaged_state_gives_no_copy_and_keeps_the_old_ones(house: House) -> Non
     house.write(*people(500))
     house.sync()
     good = back_up(house).copy.path.name
-    with closing(sqlite3.connect(house.state)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        (page,) = db.execute(
-            "SELECT rootpage FROM sqlite_master WHERE name='contact_email'"
-        ).fetchone()
-        (size,) = db.execute("PRAGMA page_size").fetchone()
-    with house.state.open("r+b") as file:
-        file.seek((page - 1) * size)
-        file.write(os.urandom(size))
+    broken(house.state)
     with pytest.raises(StateError, match=r"damaged|not sound"):
         back_up(house)
     assert kept(house) == [good]
@@ -425,6 +428,55 @@ def test_state_that_cannot_be_copied_is_not_changed(house: House) -> None:
     assert house.sync().created == 1
 
 
+# --- what the daemon does ------------------------------------------------------------------------------
+
+
+def kept_up(house: House) -> float:
+    """The daemon's work when a copy is due; in how many seconds the next one is."""
+    at_s = engine.keep_up(house.settings, clock=house.clock, watch=Nobody())
+    assert at_s is not None
+    return at_s - house.clock.now_s()
+
+
+def test_daemon_makes_one_each_day(filled: House) -> None:
+    assert engine.due_s(filled.settings, now_s=filled.clock.now_s()) == filled.clock.now_s()
+    assert kept_up(filled) == 86_400
+    filled.later(hours=10)
+    assert kept_up(filled) == 14 * 3600
+    assert len(kept(filled)) == 1
+    filled.later(days=3)
+    assert kept_up(filled) == 86_400
+    assert len(kept(filled)) == 2
+
+
+def test_daemon_whose_clock_was_ahead_waits_no_longer_than_usual(filled: House) -> None:
+    filled.later(days=900)
+    kept_up(filled)
+    filled.later(days=-900)
+    assert kept_up(filled) == 86_400
+
+
+def test_daemon_tells_what_is_in_the_way_and_tries_again(
+    filled: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (filled.folder / "backups").write_text("in the way")
+    assert kept_up(filled) == 3600
+    assert "backup.failed" in capsys.readouterr().out
+    (filled.folder / "backups").unlink()
+    with hold(filled.state, wait_s=0, clock=filled.clock):
+        assert kept_up(filled) == 60
+    assert "backup.postponed" in capsys.readouterr().out
+    assert kept_up(filled) == 86_400
+    assert "backup.made" in capsys.readouterr().out
+
+
+def test_daemon_without_a_state_or_without_the_table(house: House) -> None:
+    assert engine.keep_up(house.settings, clock=house.clock, watch=Nobody()) is None
+    house.configure(backup={"folder": "backups", "every": "10 minutes"})
+    assert kept_up(house) == 600
+    assert not house.state.exists()
+
+
 # --- the command ---------------------------------------------------------------------------------------
 
 
@@ -456,3 +508,34 @@ def test_command_waits_for_the_lock_and_says_so(
     with hold(shell.folder / "syncd.db", wait_s=0, clock=SystemClock()):
         said = shell.inside("backup", "mine.db")
     assert (said.code, "Another process" in said.err) == (5, True)
+
+
+def test_check_tells_of_the_copies(shell: Shell) -> None:
+    shell.people((1, ANN))
+    shell.inside("sync")
+    assert "nobody makes copies" in shell.inside("check").out
+    config = shell.folder / "config.toml"
+    config.write_text(config.read_text() + '\n[backup]\nfolder = "backups"\n')
+    assert "no copy is in" in shell.inside("check").out
+    shell.inside("backup")
+    said = shell.inside("check")
+    assert (said.code, "backup: 1 in " in said.out, "it is sound" in said.out) == (0, True, True)
+    [file] = (shell.folder / "backups").iterdir()
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("UPDATE meta SET v='1000000000' WHERE k='copied_at'")
+        db.commit()
+    assert "another one is overdue" in shell.inside("check").out
+    broken(file)
+    said = shell.inside("check")
+    assert (said.code, f"{file}: damaged" in said.out) == (0, True)
+
+
+def test_check_finds_a_damaged_state(shell: Shell) -> None:
+    shell.people(*((n, f"p{n}@example.com") for n in range(500)))
+    shell.inside("sync")
+    assert "is sound" in shell.inside("check").out
+    broken(shell.folder / "syncd.db")
+    said = shell.inside("check")
+    assert said.code == 1
+    assert "is damaged" in said.out
+    assert "syncd restore FILE" in said.out

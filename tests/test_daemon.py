@@ -279,6 +279,17 @@ def test_daemon_keeps_the_statistics_of_each_day(
     assert service.end()[0] == 0
 
 
+def test_daemon_copies_the_state_after_its_first_run(
+    start: Callable[..., Service], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(config.read_text() + '[backup]\nfolder = "backups"\n')
+    service = start()
+    assert service.logged("backup.made")["contacts"] == 3
+    assert len(list((tmp_path / "backups").iterdir())) == 1
+    assert service.end()[0] == 0
+
+
 def test_service_manager_hears_ready_alive_and_stopping(
     sandbox: Sandbox, start: Callable[[], Service]
 ) -> None:

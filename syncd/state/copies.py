@@ -50,6 +50,11 @@ def in_folder(state: Path, folder: Path, *, salt: bytes) -> list[Copy]:
     return sorted(found, key=lambda one: (one.number, one.path.name), reverse=True)
 
 
+def damaged_in(state: Path, folder: Path) -> list[Path]:
+    """Files named as copies of this state that are damaged, as far as that shows at their beginning. Raises StateError."""
+    return [file for file in _named(state, folder) if _is_damaged(file, thorough=None)]
+
+
 def _named(state: Path, folder: Path) -> list[Path]:
     name = re.compile(re.escape(state.stem) + r"-\d{8}T\d{6}Z(-\d+)?\.db")
     try:
@@ -74,7 +79,11 @@ def make(state: State, to: Path, *, now_s: int, tell: Callable[[int, int], None]
 
 def _remember(state: State, paths: Iterable[Path]) -> None:
     """Also of these copies is known where they are; of those that are there no more it is forgotten (inside a transaction)."""
-    known = [path for path in remembered(state) if path.exists()]
+    known = []
+    for path in remembered(state):
+        copy.remove(copy.part_of(path))  # of a process that was killed
+        if path.exists():
+            known.append(path)
     state.set_meta(MADE_AT, sorted({str(path.absolute()) for path in (*known, *paths)}))
 
 
@@ -175,9 +184,9 @@ def _clean(file: Path, salt: bytes, keys: dict[str, bool], named: Iterable[str])
                 state.write("DELETE FROM meta WHERE k=?", TRACES)
 
 
-def _is_damaged(file: Path) -> bool:
+def _is_damaged(file: Path, *, thorough: bool | None = False) -> bool:
     try:
-        copy.look(file, thorough=False)
+        copy.look(file, thorough=thorough)
     except CopyRefused as refused:
         return refused.damaged
     return False

@@ -219,12 +219,12 @@ def _hint(name: str) -> str:
         "SQLITE_READONLY": "Make the file and its folder writable for the user that runs syncd",
         "SQLITE_CANTOPEN": "Make the folder writable for the user that runs syncd",
         "SQLITE_NOTADB": "It is not a state of syncd: set [state] path to another file",
-        "SQLITE_CORRUPT": "It is damaged: restore it from a backup",
+        "SQLITE_CORRUPT": "It is damaged: restore it from a backup: syncd restore FILE",
         "SQLITE_BUSY": "Another program holds it open: close it",
     }
     return next(
         (hint for key, hint in hints.items() if name.startswith(key)),
-        "Run `syncd check`; if it says the same, restore the state from a backup",
+        "Run `syncd check`; if it says the same, restore the state from a backup: syncd restore FILE",
     )
 
 
@@ -299,7 +299,7 @@ def _lost(path: Path) -> StateLost:
     return StateLost(
         f"The state {path} was here and is gone",
         why="Without it nobody knows who was mailed already",
-        hint="Restore it from a backup if there is one; then run `syncd reconcile`, which builds it anew without mailing anyone",
+        hint="Restore it from a backup: syncd restore FILE; without one run `syncd reconcile`, which builds it anew and mails nobody",
     )
 
 
