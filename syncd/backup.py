@@ -27,10 +27,10 @@ LATE_TIMES = 2  # `every`: after that something is wrong, and not just busy
 BUSY_AGAIN_S = 60.0  # another process holds the state: a run of the command takes about that long
 
 log = structlog.get_logger(__name__)
-BACKUP_FAILED = "backup.failed"
-BACKUP_MADE = "backup.made"
-BACKUP_POSTPONED = "backup.postponed"
-COPIES_POSTPONED = "copies.postponed"
+BACKUP_FAILED = "backup.failed"  # the copy that was due could not be made; tried again
+BACKUP_MADE = "backup.made"  # the daemon has made a copy of the state
+BACKUP_POSTPONED = "backup.postponed"  # another process holds the state; tried again
+COPIES_POSTPONED = "copies.postponed"  # somebody who was forgotten may stand in a copy still; tried again after the next run
 
 
 @dataclass(frozen=True, slots=True)

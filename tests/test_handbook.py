@@ -182,6 +182,7 @@ def test_fields_are_those_that_the_commands_print(shell: Shell) -> None:
         ("syncd plan", ()),
         ("syncd sync", ()),
         ("syncd status", ()),
+        ("syncd backup", ("copy.db",)),
         ("syncd why", ("ann@example.com",)),
     ):
         assert printed(words, *more) == fields(words), words

@@ -27,7 +27,7 @@ def backup(
     context: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="Where to; else the folder of [backup]."),
+        typer.Argument(metavar="FILE", help="Where to; else the folder of [backup]."),
     ] = None,
     *,
     json: Json = False,

@@ -15,8 +15,10 @@ FREE_SHARE_MIN = 0.25  # below it, writing the file anew costs more than the roo
 FREE_BYTES_MIN = 16 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
-ROOM_GIVEN_BACK = "room.given_back"
-ROOM_KEPT = "room.kept"
+ROOM_GIVEN_BACK = "room.given_back"  # free pages of the state went back to the disk
+ROOM_KEPT = (
+    "room.kept"  # they could not, most of all for want of room; tried again after the next run
+)
 
 
 def give_back(state: State) -> bool:
