@@ -28,6 +28,7 @@ from syncd.init import NOTED_MAX, as_expression, either, like_opt_outs
 from syncd.reading import ALWAYS_KNOWN, Feed, asking, unknown_names
 from syncd.state import copy
 from syncd.state.store import hold, open_state
+from syncd.stream import Leash
 from syncd.write_back import writer_of
 
 KEY_SHAPE = re.compile(r"flz_sk_[A-Za-z0-9]{32}")  # [D]: another shape is only a warning
@@ -316,7 +317,8 @@ def _names(settings: Settings, name: str, sync: SyncSettings, clock: Clock) -> I
     """Whether the source has every name that the mapping uses."""
     place = f"sync.{name}.fields"
     connector = _connector(settings, sync.source, clock)
-    feed = Feed(sync, connector, compile_mapping(sync.rules()), version="")
+    limit_s = settings.sources[sync.source].time_limit_s
+    feed = Feed(sync, connector, compile_mapping(sync.rules()), "", limit_s, Leash(clock))
     abilities = feed.connector.ABILITIES
     try:
         if abilities.fields_known:

@@ -30,6 +30,7 @@ from syncd.config_models import (
     HttpSettings,
     Settings,
     SourceSettings,
+    SourceTable,
     StateSettings,
     SyncSettings,
     Table,
@@ -62,6 +63,7 @@ NAME_CHARS_MAX = 64  # of a source or a sync: it stands in tables and log lines
 PREFIX: Final = "SYNCD_"
 LEVEL: Final = "__"
 WRITE_BACK: Final = "write_back"
+SOURCE_KEYS: Final = {"connector", "time_limit"}  # of [source.NAME]; the others are its connector's
 HEARD: Final = frozenset(
     {Heard.OPTED_OUT, Heard.BOUNCED}
 )  # what a source is told unless the table says so
@@ -253,7 +255,8 @@ class _Check:
     def _sources(self, tables: Raw) -> Iterator[tuple[str, SourceSettings]]:
         for name, table in self._named("source", tables):
             place = ("source", name)
-            options = {key: value for key, value in table.items() if key != "connector"}
+            ours = {key: value for key, value in table.items() if key in SOURCE_KEYS}
+            options = {key: value for key, value in table.items() if key not in SOURCE_KEYS}
             connector = table.get("connector")
             installed = registry.names()
             if connector is None:
@@ -265,6 +268,7 @@ class _Check:
                 text = f"there is no connector {found('', connector)}; {hint}"
                 self._mistake(text, *place, "connector")
                 continue
+            known = self._table(SourceTable, ours, *place)
             try:
                 model = registry.load(connector).OPTIONS
                 validated = model.model_validate(options, context={"folder": self._folder})
@@ -273,7 +277,9 @@ class _Check:
             except ConfigError as error:
                 self._mistake(str(error), *place, "connector")
             else:
-                yield name, SourceSettings(name, connector, options, validated)
+                if known is not None:
+                    limit_s = known.time_limit_s
+                    yield name, SourceSettings(name, connector, options, validated, limit_s)
 
     def _syncs(
         self, tables: Raw, names: list[str], sources: dict[str, SourceSettings]

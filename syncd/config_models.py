@@ -412,6 +412,15 @@ class SyncSettings(Table):
         )
 
 
+class SourceTable(Table):
+    """`[source.NAME]` without the connector's own options."""
+
+    connector: str
+    """Which kind of source: `syncd connectors` lists what is installed."""
+    time_limit_s: Annotated[DurationS, Field(gt=0)] = Field(default=86400.0, alias="time_limit")
+    """How long a run waits for this source in all, before it cuts it off and goes on with the other syncs."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceSettings:
     """`[source.NAME]`. options: as written; validated: the same as the connector's own model."""
@@ -420,6 +429,7 @@ class SourceSettings:
     connector: str
     options: Mapping[str, Any] = field(repr=False)
     validated: Options = field(repr=False)
+    time_limit_s: float
 
 
 class WriteBackTable(Table):

@@ -4,9 +4,10 @@ Nothing here changes the state: a read counts only once it is promoted. A read t
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import TypeVar, cast
 
 import structlog
 
@@ -37,8 +38,10 @@ from syncd.state.reads import (
     tally_all_same,
 )
 from syncd.state.store import State
+from syncd.stream import Leash, Stream
 from syncd.watch import Watch
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 PROGRESS_ROWS = 1000  # records between two steps of the progress bar
@@ -49,12 +52,17 @@ ALWAYS_KNOWN = frozenset({"record", "_id"})  # names that every record has
 
 @dataclass(slots=True)
 class Feed:
-    """One sync's side of a read: its settings, its source, its compiled mapping. names_known: they were compared with the source's."""
+    """One sync's side of a read: its settings, its source, its compiled mapping. names_known: they were compared with the source's.
+
+    time_limit_s: how long the source is waited for in all. leash: the clock that its connector was given.
+    """
 
     settings: SyncSettings
     connector: Connector
     mapping: Mapping
     version: str  # of the mapping and of the source's options: another one forces a full read
+    time_limit_s: float
+    leash: Leash
     names_known: bool = False
 
     @property
@@ -100,44 +108,107 @@ def check_names(feed: Feed) -> None:
     """Every name that the mapping uses exists in the source, where the source can tell. Raises ConfigError, SourceError."""
     if feed.names_known:
         return
-    lines = [f"{place}: {text}" for place, text in unknown_names(feed)]
-    feed.names_known = not lines
-    if lines:
-        raise ConfigError(
-            "\n".join(lines), hint="Correct the names, or the source; then run: syncd check"
-        )
+    stream = _stream(feed, partial(_compared, feed))
+    try:
+        list(stream)
+    finally:
+        stream.close()
 
 
-def read(state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, watch: Watch) -> Read:
-    """Read one source into the scratch tables. Raises SourceError, ConfigError: then nothing of it counts."""
-    prepare_stage(state)  # first of all: whatever fails, nothing of an earlier read stands there
+def _compared(feed: Feed) -> Iterator[None]:
+    if not feed.names_known:
+        lines = [f"{place}: {text}" for place, text in unknown_names(feed)]
+        feed.names_known = not lines
+        if lines:
+            raise ConfigError(
+                "\n".join(lines), hint="Correct the names, or the source; then run: syncd check"
+            )
+    yield from ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a read begins with. unchanged: the source says so by its token, and nothing follows. cursor: None for a full read."""
+
+    token: str | None
+    cursor: str | None
+    unchanged: bool = False
+
+
+Given = Asked | Event | Table
+
+
+def _stream(feed: Feed, make: Callable[[], Iterator[T]]) -> Stream[T]:
+    return Stream(make, source=feed.settings.source, limit_s=feed.time_limit_s, leash=feed.leash)
+
+
+def ask(feed: Feed, sync: SyncRow, *, full: bool, now_s: int) -> Stream[Given]:
+    """Begin to read the source, as far as its state tells what of it is needed."""
+    return _stream(feed, partial(_ask, feed, sync, full=full, now_s=now_s))
+
+
+def _ask(feed: Feed, sync: SyncRow, *, full: bool, now_s: int) -> Iterator[Given]:
+    """In the source's own thread: Asked, then the events of the read."""
     same_version = sync.version == feed.version
     with asking(feed.settings.source):
         token = feed.connector.token() if feed.connector.ABILITIES.token else None
     if token is not None and token == sync.token and same_version and not full:
-        return tally_all_same(state, sync)
+        yield Asked(token, None, unchanged=True)
+        return
     with contextlib.suppress(SourceError):  # the read itself says it, after what it can still give
-        check_names(feed)
+        list(_compared(feed))
     age_s = -1 if sync.full_at is None else now_s - sync.full_at
     due_full = not 0 <= age_s < feed.settings.full_every_s  # below 0: our clock was ahead then
     cursor = None if full or due_full or not same_version else sync.cursor
+    yield Asked(token, cursor)
+    names = feed.mapping.names
+    request = Request(cursor=cursor, fields=None if "record" in names else names)
+    with asking(feed.settings.source), contextlib.closing(_events(feed, request)) as events:
+        yield from events
+
+
+def _with_id(feed: Feed) -> bool:
+    return "_id" in feed.mapping.names or "record" in feed.mapping.names
+
+
+def _events(feed: Feed, request: Request) -> Generator[Event | Table, None, None]:
+    connector = feed.connector
+    if connector.ABILITIES.tables and not _with_id(feed):
+        yield from cast("Tabular", connector).tables(request)
+    else:
+        yield from connector.read(request)
+
+
+def read(state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, watch: Watch) -> Read:
+    """Read the whole source into the scratch tables. Raises SourceError, ConfigError: then nothing of it counts."""
+    prepare_stage(state)  # first of all: whatever fails, nothing of an earlier read stands there
+    stream = ask(feed, sync, full=full, now_s=now_s)
+    try:
+        return _taken(state, sync, feed, stream, watch)
+    finally:
+        stream.close()
+
+
+def _taken(state: State, sync: SyncRow, feed: Feed, stream: Stream[Given], watch: Watch) -> Read:
+    given = iter(stream)
+    asked = next(given)
+    assert isinstance(asked, Asked)
+    if asked.unchanged:
+        return tally_all_same(state, sync)
     watch.phase(feed.name, "read", sync.read_count)
     broken: SourceError | None = None
     with state.tx(scratch_only=True):
         reading = _Reading(state, sync, feed, watch)
         try:
-            found = reading.take(cursor)
+            found = reading.take(cast("Iterator[Event | Table]", given), asked.cursor)
+        except DuplicateKey as error:
+            broken = reading.with_first_place(error) if stream.close() else error
         except SourceError as error:
             broken = error  # what was read until then stays on the stage: it may say who opted out
     if broken is not None:
         raise broken
-    found.token = token
+    found.token = asked.token
     return found
-
-
-def _guarded(events: Iterator[Event | Table], source: str) -> Iterator[Event | Table]:
-    with asking(source):
-        yield from events
 
 
 class _Reading:
@@ -147,16 +218,14 @@ class _Reading:
         self._state, self._sync, self._feed, self._watch = state, sync, feed, watch
         self._walk = Walk(state, sync)
         self._found = Read()
-        self._with_id = "_id" in feed.mapping.names or "record" in feed.mapping.names
+        self._with_id = _with_id(feed)
 
-    def take(self, cursor: str | None) -> Read:
-        feed, found = self._feed, self._found
+    def take(self, events: Iterator[Event | Table], cursor: str | None) -> Read:
+        """Everything until its end. Raises SourceError."""
+        found = self._found
         found.full = cursor is None
-        names = feed.mapping.names
-        fields = None if "record" in names else names
-        events = self._events(Request(cursor=cursor, fields=fields))
         try:
-            for event in _guarded(events, feed.settings.source):
+            for event in events:
                 if type(event) is Table:  # the hot paths first
                     self._table(event)
                 elif type(event) is Record:
@@ -164,26 +233,15 @@ class _Reading:
                 else:
                     self._other(event)
             self._walk.finish()
-        except SourceError as error:
+        except SourceError:
             self._walk.keep_opt_outs()
-            if isinstance(error, DuplicateKey):
-                raise self._with_first_place(error, fields) from None
             raise
         finally:
             self._walk.close()
-            close = getattr(events, "close", None)
-            if close is not None:
-                close()
         if found.full:
             self._walk.mark_gone(list(self._walk.unseen()))
         count_staged(self._state, found)
         return found
-
-    def _events(self, request: Request) -> Iterator[Event | Table]:
-        connector = self._feed.connector
-        if connector.ABILITIES.tables and not self._with_id:
-            return cast("Tabular", connector).tables(request)
-        return connector.read(request)
 
     def _table(self, table: Table) -> None:
         """Many records at once: where all are as before, nothing is done for each but its fingerprint."""
@@ -255,13 +313,19 @@ class _Reading:
         if lost.same:
             self._found.add_same(lost.skip, -1)
 
-    def _with_first_place(self, error: DuplicateKey, fields: frozenset[str] | None) -> DuplicateKey:
+    def with_first_place(self, error: DuplicateKey) -> DuplicateKey:
         """Where the key stood first is known only for staged records; else the source is asked once more."""
         if error.first:
             return error
-        for event in self._feed.connector.read(Request(fields=fields)):
-            if isinstance(event, Record):
-                key = event.key or self._feed.mapping.map(event.fields).email or ""
-                if key == error.key and event.place != error.place:
-                    return DuplicateKey(error.key, error.place, first=event.place)
+        names = self._feed.mapping.names
+        request = Request(fields=None if "record" in names else names)
+        stream = _stream(self._feed, lambda: self._feed.connector.read(request))
+        try:
+            for event in stream:
+                if isinstance(event, Record):
+                    key = event.key or self._feed.mapping.map(event.fields).email or ""
+                    if key == error.key and event.place != error.place:
+                        return DuplicateKey(error.key, error.place, first=event.place)
+        finally:
+            stream.close()
         return error

@@ -35,6 +35,7 @@ from syncd.state.groups import Groups
 from syncd.state.links import SyncRule
 from syncd.state.reads import Read, SyncRow
 from syncd.state.store import State, hold, open_state
+from syncd.stream import Leash
 from syncd.upload import listing
 from syncd.upload.campaigns import meet_campaigns, read_campaigns
 from syncd.upload.pool import Pool
@@ -150,12 +151,13 @@ def _named(settings: Settings, names: tuple[str, ...]) -> list[SyncSettings]:
 def feed_of(settings: Settings, sync: SyncSettings, clock: Clock) -> Feed:
     """One sync with its source and its compiled mapping, ready to be read."""
     source = settings.sources[sync.source]
-    context = Context(folder=settings.folder, clock=clock)
+    leash = Leash(clock)
+    context = Context(folder=settings.folder, clock=leash)
     connector = registry.load(source.connector)(source.validated, context)
     mapping = compile_mapping(sync.rules())
     options = repr((source.connector, sorted(source.options.items())))
     version = hashlib.blake2b(f"{mapping.version}{options}".encode(), digest_size=16).hexdigest()
-    return Feed(sync, connector, mapping, version)
+    return Feed(sync, connector, mapping, version, source.time_limit_s, leash)
 
 
 def rules_of(settings: Settings, state: State) -> dict[int, SyncRule]:

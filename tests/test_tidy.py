@@ -70,6 +70,7 @@ ONLY_IN = {  # module -> patterns of the files that may import it
         "syncd/cli/signals.py",
         "syncd/clock.py",
         "syncd/daemon.py",
+        "syncd/stream.py",
         "syncd/timetable.py",
         "syncd/wire.py",
         "syncd/sandbox/*",
