@@ -148,7 +148,9 @@ class Stream(Generic[T]):
             self.waited(POLL_S)
 
     def _cut_off(self, what: str, *, hint: str) -> None:
-        self._error = self._leash.stuck = SourceError(what, why="Nothing of this read was used", hint=hint)
+        self._error = self._leash.stuck = SourceError(
+            what, why="Nothing of this read was used", hint=hint
+        )
         log.warning(SOURCE_CUT_OFF, source=self._source, seconds=round(self._waited_s))
         self._left = True
         self._leash.stop()

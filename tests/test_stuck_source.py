@@ -38,9 +38,7 @@ def configure(house: House, *, limit: str = f"{LIMIT_S} seconds", **options: Any
 
 
 @pytest.mark.parametrize("at", ["token", "fields", "first", "second"])
-def test_stuck_source_is_cut_off_and_the_others_are_done(
-    house: House, gate: Path, at: str
-) -> None:
+def test_stuck_source_is_cut_off_and_the_others_are_done(house: House, gate: Path, at: str) -> None:
     configure(house, at=at)
     began_s = time.monotonic()
     stuck, people = house.sync_all()
