@@ -18,7 +18,7 @@ from syncd.clock import Clock
 from syncd.connector import Table
 from syncd.errors import Interrupted, SourceError
 
-SOURCE_CUT_OFF = "source.cut_off"
+SOURCE_CUT_OFF = "source.cut_off"  # a source that hangs was left behind; the other syncs go on
 # Between two records. No healthy source is silent for so long: HTTP gives a page up after minutes, a program has a limit of its own,
 # and the first row of a slow query comes sooner. Below the watchdog's two hours.
 SILENCE_S_MAX = 3600.0
