@@ -101,7 +101,7 @@ $(PRODUCT): pyproject.toml constraints.txt
 
 $(INSTALLED): $(PRODUCT)
 	@echo "Installing what the tests need (a minute the first time) ..." >&2
-	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sql,parquet,remote]'
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,alerts,sql,parquet,remote]'
 	@touch $@
 
 # Apart from what the tests need: its icons alone are a hundred megabytes.

@@ -24,10 +24,12 @@ from pydantic_settings import (
 from syncd import registry
 from syncd.config_errors import Mistake, broken_toml, found, join, mistakes_of, refuse
 from syncd.config_models import (
+    AlertsSettings,
     BackupSettings,
     FluenzrSettings,
     GuardSettings,
     HttpSettings,
+    MetricsSettings,
     Settings,
     SourceSettings,
     SourceTable,
@@ -46,10 +48,12 @@ from syncd.errors import ConfigError
 from syncd.writer import FieldOptions, Heard
 
 __all__ = [
+    "AlertsSettings",
     "BackupSettings",
     "FluenzrSettings",
     "GuardSettings",
     "HttpSettings",
+    "MetricsSettings",
     "Settings",
     "SourceSettings",
     "StateSettings",
@@ -96,6 +100,8 @@ class _Tables(BaseSettings):
     guard: Raw = {}
     http: Raw | None = None
     webhooks: Raw | None = None
+    metrics: Raw = {}
+    alerts: Raw | None = None
     source: Raw = {}
     sync: Raw = {}
 
@@ -216,14 +222,16 @@ class _Check:
         guard = self._table(GuardSettings, tables["guard"], "guard")
         http = self._optional(HttpSettings, tables, "http")
         webhooks = self._optional(WebhooksSettings, tables, "webhooks")
+        metrics = self._table(MetricsSettings, tables["metrics"], "metrics")
+        alerts = self._optional(AlertsSettings, tables, "alerts")
         sources = dict(self._sources(tables["source"]))
         write_backs = dict(self._write_backs(tables["sync"], sources))
         syncs = dict(self._syncs(tables["sync"], list(tables["source"]), sources))
-        if self.mistakes or fluenzr is None or state is None or guard is None:
+        if self.mistakes or not (fluenzr and state and guard and metrics):
             return None
         return Settings(
-            self._file, self._folder, fluenzr, state, backup, guard, http, webhooks, sources, syncs,
-            write_backs,
+            self._file, self._folder, fluenzr, state, backup, guard, http, webhooks, metrics, alerts,
+            sources, syncs, write_backs,
         )  # fmt: skip
 
     def _mistake(self, text: str, *place: str | int) -> None:

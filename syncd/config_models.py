@@ -30,6 +30,8 @@ from pydantic import (
 )
 
 from syncd.connector import Options
+from syncd.core import alert
+from syncd.core.alert import DAY_S
 from syncd.core.expression import compile_expression, compile_path
 from syncd.core.guard import Limits
 from syncd.core.limit import Limit
@@ -253,6 +255,36 @@ class WebhooksSettings(Table):
     """Where FluenzR reaches the listener, the path included."""
 
 
+class MetricsSettings(Table):
+    """`[metrics]`: Prometheus's numbers as a file; the daemon's listener has them at /metrics."""
+
+    textfile: Path | None = None
+    """A file for node_exporter's textfile collector, written after each run: it must end with .prom, and everybody may read it."""
+
+    @field_validator("textfile", mode="before")
+    @classmethod
+    def _absolute(cls, value: object, info: ValidationInfo) -> Path:
+        folder: Path = (info.context or {}).get("folder", Path())
+        if not isinstance(value, str | Path) or not str(value).endswith(".prom"):
+            raise ValueError("the path of a file that ends with .prom expected")
+        return (folder / value).absolute()
+
+
+class AlertsSettings(Table):
+    """`[alerts]`: who is told, once, when something begins to be wrong, and once when it is over."""
+
+    urls: Annotated[tuple[Secret, ...], Field(min_length=1)]
+    """Addresses as Apprise writes them, each by reference: mail, Slack, Teams, a web address..."""
+    silence_after_s: Annotated[DurationS, Field(gt=0)] = Field(default=DAY_S, alias="silence_after")
+    """It is told when nothing has succeeded for so long after it was due."""
+    failures: Annotated[StrictInt, Field(ge=1)] = 2
+    """It is told when a sync has failed so many times in a row."""
+
+    def limits(self) -> alert.Limits:
+        """The same as plain values, for what decides."""
+        return alert.Limits(failures=self.failures, silence_s=self.silence_after_s)
+
+
 class FieldSettings(Table):
     """One entry of `[sync.NAME.fields]` or `.custom_fields`; a text alone is a path."""
 
@@ -464,6 +496,8 @@ class Settings:
     guard: GuardSettings
     http: HttpSettings | None  # None: the daemon does not listen
     webhooks: WebhooksSettings | None
+    metrics: MetricsSettings
+    alerts: AlertsSettings | None
     sources: Mapping[str, SourceSettings]
     syncs: Mapping[str, SyncSettings]
     write_backs: Mapping[str, WriteBackSettings]  # by the sync's name

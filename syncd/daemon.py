@@ -1,8 +1,9 @@
 """The daemon: runs each sync on its schedule until it is told to stop.
 
-Two threads: the main one waits for signals, feeds the watchdog and looks what is due, and the worker
-does one run after the other; a third listens where `[http]` is configured. What a run does, and what
-a crash leaves, is `syncd.run`'s business; when a sync is due is decided in `syncd.timetable`.
+Three threads: the main one waits for signals, feeds the watchdog and looks what is due, the worker
+does one run after the other, and one looks how everything stands (`syncd.lookout`); a fourth listens
+where `[http]` is configured. What a run does, and what a crash leaves, is `syncd.run`'s business; when
+a sync is due is decided in `syncd.timetable`.
 """
 
 import os
@@ -30,6 +31,7 @@ from syncd.core.result import Status, SyncResult
 from syncd.core.schedule import Every
 from syncd.errors import ConfigError, Interrupted, StateBusy, StateError, SyncdError
 from syncd.log import ERROR_UNEXPECTED
+from syncd.lookout import Lookout
 from syncd.notify import Notifier
 from syncd.state.store import change, open_for_reading
 from syncd.state.story import sync_now
@@ -110,6 +112,7 @@ class Daemon:
         self._whole_s: float | None = None  # when this process last ended a run of all syncs
         self._worker = threading.Thread(target=self._work, name="runs", daemon=True)
         self._pulse = Pulse(clock=clock, notifier=notifier)
+        self._lookout = Lookout(lambda: self._settings, clock=clock)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -118,7 +121,7 @@ class Daemon:
         if http is None:
             yield
             return
-        from syncd.web import page
+        from syncd.web import monitoring, page
         from syncd.web.app import serving
 
         with serving(
@@ -127,7 +130,10 @@ class Daemon:
             http.listen,
             clock=self._clock,
             on_news=partial(self._due.put, EVENTS),
-            more=page.routes(lambda: self._settings, clock=self._clock),
+            more=[
+                *monitoring.routes(lambda: self._settings, clock=self._clock),
+                *page.routes(lambda: self._settings, clock=self._clock),
+            ],
         ) as (host, port):
             log.info(LISTENER_STARTED, host=host, port=port)
             yield
@@ -136,6 +142,7 @@ class Daemon:
         """Schedule everything and tell the service manager."""
         self._schedule()
         self._worker.start()
+        self._lookout.start()
         log.info(DAEMON_STARTED, syncs=list(self._firsts), by_hand=self._by_hand())
         self._notifier.ready()
         self._notifier.status(self._outlook())
@@ -176,8 +183,9 @@ class Daemon:
         self._due.put("")  # wakes the worker
         self._worker.join(timeout=STOP_S_MAX)
         ended = not self._worker.is_alive()
+        told = self._lookout.stop()
         log.info(DAEMON_STOPPED, left_in_flight=not ended)
-        return ended
+        return ended and told
 
     def _schedule(self) -> None:
         """Replace the timetable by that of the settings."""
@@ -222,6 +230,7 @@ class Daemon:
                 self._running = tuple(settings.syncs)
             if self._running:
                 self._run(settings, self._running)
+                self._lookout.wake()
             elif EVENTS in names:
                 self._take_events(settings)
             self._running = ()

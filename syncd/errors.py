@@ -14,6 +14,7 @@ SyncdError                      what happened, why, what to do next; exit code 1
 |   |-- SourceTooLarge          an answer is larger than we take: a connector may ask for less at a time
 |   `-- SourceExhausted         the vendor's requests of the day are used up
 |-- Interrupted                 SIGINT or SIGTERM; the run stops between two steps; 130
+|-- NotDelivered                an alert was not taken; it is told again at the next look
 |-- NoAnswer                    an HTTP request without a response; users of `syncd.http` make it theirs
 `-- FluenzrError                FluenzR did not do what was asked
     |-- Unanswered              5xx, time-out, reset, garbage: it may or may not have been applied
@@ -120,6 +121,10 @@ class Interrupted(SyncdError):
     """Asked to stop; everything that was sent is recorded as in flight."""
 
     exit_code: ClassVar[int] = 130
+
+
+class NotDelivered(SyncdError):
+    """An alert was not taken; it is told again at the next look."""
 
 
 class NoAnswer(SyncdError):

@@ -82,6 +82,12 @@ def m009_counts(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m010_run_sync(db: Database) -> None:
+    """The last runs of one sync are found without those of all others."""
+    db.execute("CREATE INDEX run_sync_sync ON run_sync(sync,run)")
+
+
 M001 = """
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE sync(

@@ -18,6 +18,7 @@ from syncd.secret import Secret
 from syncd.state import inbox
 from syncd.state.store import change
 from syncd.web.app import serving
+from syncd.web.monitoring import routes
 
 POLL_S = 0.25  # how often events that came are applied, where nothing else holds the state
 SECRET_BYTES = 32
@@ -33,8 +34,9 @@ def receive(
     """Receive events and apply them until the clock is stopped. Raises ConfigError, UsageError, StateError."""
     table, path = ours(settings), settings.state.path
     table.secret.reveal()  # rather now than at the first event
+    more = routes(lambda: settings, clock=clock)
     with (
-        serving(table, path, address, clock=clock, on_news=lambda: None) as place,
+        serving(table, path, address, clock=clock, on_news=lambda: None, more=more) as place,
         inbox.opened(path) as box,
         suppress(Interrupted),
     ):

@@ -106,12 +106,13 @@ class House:
         syncs: Mapping[str, Mapping[str, Any]] | None = None,
         source: Mapping[str, Any] | None = None,
         backup: Mapping[str, Any] | None = None,
+        more: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         """Write the configuration: one sync `people` with these options, or several named ones.
 
         Each sync reads the CSV file of its own name, by the key `id`; or, with `source`, all read that one. An option that is None is
-        left out: without `fields`, the source's own mapping applies.
+        left out: without `fields`, the source's own mapping applies. more: other tables.
         """
         tables = dict(syncs) if syncs is not None else {"people": options}
         assert not (syncs and options)
@@ -123,6 +124,7 @@ class House:
             },
             "guard": dict(guard or {}),
             **({} if backup is None else {"backup": dict(backup)}),
+            **(more or {}),
             "source": {
                 name: dict(source or {"connector": "csv", "path": f"{name}.csv", "key": "id"})
                 for name in tables

@@ -332,7 +332,7 @@ FIELD = "sync.customers.fields"
     [
         # names
         ("[fluenz]\nx = 1\n" + WHOLE, "fluenz", 'no such table; did you mean "fluenzr"?'),
-        (WHOLE + "[alarm]\nurl = 'x'\n", "alarm", "no such table; valid: backup, fluenzr, guard, http, source, state"),
+        (WHOLE + "[alarm]\nurl = 'x'\n", "alarm", "no such table; valid: alerts, backup, fluenzr, guard, http"),
         (WHOLE + "[http]\nlisten = 'x'\n", "http.listen", 'such as "127.0.0.1:8787" expected'),
         (WHOLE + "[http]\nlisten = '127.0.0.1:65536'\n", "http.listen", "an address and a port"),
         (WHOLE + "[webhooks]\n", "webhooks.secret", "is missing"),

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
+from receiver import receiving
 
 from syncd.clock import SystemClock
 from syncd.core.due import first_start_s
@@ -506,3 +508,64 @@ def test_wrong_configuration_at_the_start_is_exit_code_2(
     with suppress(EOFError):
         service.logged("daemon.started")
     assert service.process.wait(PATIENCE_S) == 2
+
+
+ALERTS = """
+[alerts]
+urls = ["env:ALERT_URL"]
+
+[metrics]
+textfile = "syncd.prom"
+
+[http]
+listen = "127.0.0.1:0"
+"""
+
+
+def test_daemon_tells_of_a_failing_sync_once_also_after_a_restart(
+    sandbox: Sandbox,
+    start: Callable[[], Service],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (tmp_path / "config.toml").open("a") as file:
+        file.write(ALERTS)
+    (tmp_path / "people.csv").unlink()
+    with receiving() as receiver:
+        monkeypatch.setenv("ALERT_URL", receiver.url())
+        first = start()
+        port = first.logged("listener.started")["port"]
+        assert "failed 2 times" in first.logged("alerts.told")["told"]
+        ready = httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False)
+        assert ready.status_code == 503
+        assert "people has failed" in ready.json()["why"][0]
+        assert first.end()[0] == 0
+        second = start()
+        second.logged("sync.completed", status="failed")
+        write_people(tmp_path, "ann")
+        assert "does not fail any more" in second.logged("alerts.told")["told"]
+        assert len(receiver.got) == 2
+        assert second.end()[0] == 0
+        assert "s3cret-path" not in "\n".join(first.log + second.log)
+    assert 'syncd_sync_failed_runs{sync="people"} 0.0' in (tmp_path / "syncd.prom").read_text()
+
+
+def test_address_that_hangs_keeps_neither_runs_nor_the_end(
+    sandbox: Sandbox,
+    start: Callable[[], Service],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (tmp_path / "config.toml").open("a") as file:
+        file.write(ALERTS)
+    (tmp_path / "people.csv").unlink()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("ALERT_URL", f"json://127.0.0.1:{silent.getsockname()[1]}/?rto=60")
+        service = start()
+        silent.settimeout(PATIENCE_S)
+        connection, _ = silent.accept()
+        with connection:
+            write_people(tmp_path, "ann")
+            service.logged("sync.completed", status="ok")
+            code, seconds = service.end()
+    assert (code, seconds < 5) == (0, True)

@@ -85,16 +85,24 @@ def test_daemon_is_watched_and_started_again_but_not_with_a_wrong_configuration(
     assert service["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
 
 
-def test_both_services_are_hardened_alike() -> None:
+def test_all_services_are_hardened_alike() -> None:
     own = {
+        "LoadCredential",
         *("Type", "ExecStart", "ExecReload", "WatchdogSec", "Restart", "RestartSec"),
         *("RestartPreventExitStatus", "SuccessExitStatus", "TimeoutStartSec", "TimeoutStopSec"),
     }
-    first, second = (
+    first, *others = (
         {key: value for key, value in unit(path)["Service"].items() if key not in own}
         for path in SERVICES
     )
-    assert first == second
+    assert others == [first, first]
+
+
+def test_the_dead_man_needs_no_more_than_the_address_it_tells() -> None:
+    service = unit(DEPLOY / "systemd" / "fluenzr-syncd-deadman.service")["Service"]
+    assert service["Type"] == ["oneshot"]
+    assert service["ExecStart"] == [f"{PROGRAM} --config {CONFIG} notify"]
+    assert service["LoadCredential"] == ["alert_url:/etc/fluenzr-syncd/credentials/alert_url"]
 
 
 @pytest.mark.parametrize("path", TIMERS, ids=lambda path: path.name)

@@ -13,6 +13,7 @@ from syncd import __version__
 from syncd.cli import (
     backup,
     campaigns,
+    notify,
     past,
     people,
     reconcile,
@@ -46,6 +47,7 @@ for group in (
     campaigns,
     statistics,
     webhooks,
+    notify,
     trial,
 ):
     group.register(app)

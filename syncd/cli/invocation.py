@@ -48,6 +48,7 @@ def _secrets(settings: "Settings") -> tuple[str, ...]:
         settings.fluenzr,
         settings.webhooks,
         settings.http,
+        settings.alerts,
         *(s.validated for s in settings.sources.values()),
     ]
     for secret in _references(tables):

@@ -1,7 +1,7 @@
 """`plan`, `sync` and `run`: what would change, changing it, and doing so on a schedule."""
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +10,7 @@ import typer
 from syncd.cli import completion
 from syncd.cli.invocation import Invocation
 from syncd.cli.signals import stopping
-from syncd.errors import UsageError
+from syncd.errors import Interrupted, SyncdError, UsageError
 from syncd.report.progress import watcher
 from syncd.report.text import failures, shown
 
@@ -124,13 +124,28 @@ def sync(
 
     settings = invocation.settings()
     clock = invocation.clock
-    with stopping(clock), watcher(wanted=not json) as watch:
+    with _looking(settings, clock), stopping(clock), watcher(wanted=not json) as watch:
         results = engine.sync(settings, order, clock=clock, watch=watch)
     (outcome.as_json if json else outcome.in_words)(results)
     failures(((result.sync, result.error) for result in results), json=json)
     if not any(result.error for result in results):  # where something fails, this would too
         _keep_statistics(settings, clock)
     raise typer.Exit(exit_code(results))
+
+
+@contextmanager
+def _looking(settings: "Settings", clock: "SystemClock") -> Iterator[None]:
+    """After the run, also one that failed: its metrics and alerts; its outcome does not hang on them."""
+    from syncd.lookout import look
+
+    try:
+        yield
+    except Interrupted:
+        raise  # somebody waits for the end
+    except SyncdError:
+        look(settings, clock=clock)
+        raise
+    look(settings, clock=clock)
 
 
 def _keep_statistics(settings: "Settings", clock: "SystemClock") -> None:
