@@ -23,8 +23,8 @@ from syncd.secret import Secret
 from syncd.state import told
 
 log = structlog.get_logger(__name__)
-ALERTS_TOLD = "alerts.told"
-ALERTS_POSTPONED = "alerts.postponed"
+ALERTS_TOLD = "alerts.told"  # one address of `[alerts]` was told something
+ALERTS_POSTPONED = "alerts.postponed"  # it could not be told; tried again at the next look
 
 NAME = "fluenzr-syncd"
 TOO_LOUD = ("apprise", "requests", "urllib3")  # they log the addresses that they ask

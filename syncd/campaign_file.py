@@ -11,7 +11,8 @@ from pydantic import Field, StrictBool, StrictInt, ValidationError
 
 from syncd.config import read_toml
 from syncd.config_errors import mistakes_of, refuse
-from syncd.config_models import NameText, Table
+from syncd.config_models import Table
+from syncd.config_values import NameText
 
 
 class SendingSettings(Table):

@@ -7,20 +7,13 @@ run compiles its own.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from phonenumbers import SUPPORTED_REGIONS
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     PrivateAttr,
     StrictBool,
     StrictInt,
@@ -29,129 +22,36 @@ from pydantic import (
     model_validator,
 )
 
+from syncd.config_values import (
+    BaseUrl,
+    Convert,
+    DurationS,
+    Expression,
+    GuardLimit,
+    HostAndPort,
+    NameText,
+    Origin,
+    PathText,
+    PublicUrl,
+    Region,
+    ScheduleText,
+    StrictExpression,
+    Timezone,
+    Value,
+    absolute_path,
+)
 from syncd.connector import Options
 from syncd.core import alert
 from syncd.core.alert import DAY_S
-from syncd.core.expression import compile_expression, compile_path
 from syncd.core.guard import Limits
 from syncd.core.limit import Limit
 from syncd.core.mapping import FieldRule, MappingRules, NameRule
-from syncd.core.nearest import nearest
-from syncd.core.schedule import Schedule, parse_duration_s, parse_schedule
 from syncd.secret import Secret
 from syncd.writer import Heard
 
 FLUENZR_URL: Final = "https://api.fluenzr.co/v1"  # [I]
-LOCAL_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-WEBHOOKS_PATH: Final = "/webhooks/fluenzr"  # where FluenzR's events arrive
-PORT_MAX = 65_535
 EVERY_S_MIN: Final = 60.0  # of copies: each takes the state's lock for its while
 KEEP_MAX: Final = 1000  # copies; each is opened when another one is made
-NAME_CHARS_MAX = 200  # of a group or tag in the configuration
-
-
-def _base_url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        host, _port = parts.hostname or "", parts.port
-    except ValueError:
-        raise ValueError("a web address expected") from None
-    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment:
-        raise ValueError("a web address such as https://api.fluenzr.co/v1 expected")
-    if parts.username or parts.password:
-        raise ValueError("a web address without user name and password expected")
-    if parts.scheme == "http" and host not in LOCAL_HOSTS:
-        raise ValueError("https expected: over http the API key could be read by anyone on the way")
-    return text.rstrip("/")
-
-
-def _host_and_port(value: object) -> tuple[str, int]:
-    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
-    if not colon or not host or not port.isdecimal() or int(port) > PORT_MAX:
-        raise ValueError('an address and a port such as "127.0.0.1:8787" expected')
-    return host.strip("[]"), int(port)
-
-
-def _public_url(text: str) -> str:
-    url = _base_url(text)
-    if urlsplit(url).path != WEBHOOKS_PATH:
-        raise ValueError(f"a web address that ends with {WEBHOOKS_PATH} expected")
-    return url
-
-
-def _origin(text: str) -> str:
-    url = _base_url(text)
-    if urlsplit(url).path:
-        raise ValueError("a web address without a path, such as https://sync.example.com, expected")
-    return url
-
-
-def _timezone(name: str) -> str:
-    try:
-        return name if name == "UTC" else ZoneInfo(name).key
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        near = nearest(name, available_timezones())
-        hint = f'did you mean "{near}"?' if near else 'write it as "Europe/Paris"'
-        raise ValueError(f"there is no such time zone; {hint}") from None
-
-
-def _scalar(value: object) -> object:
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if not isinstance(value, str | int | float):
-        raise ValueError("text, a number, true or false expected")  # noqa: TRY004 - for pydantic
-    return value
-
-
-def _path_syntax(text: str) -> str:
-    return compile_path(text).text
-
-
-def _expression_syntax(text: str) -> str:
-    return compile_expression(text).text
-
-
-def _strict_syntax(text: str) -> str:
-    return compile_expression(text, strict=True).text
-
-
-def _region(text: str) -> str:
-    if text.upper() not in SUPPORTED_REGIONS:
-        raise ValueError('a country of two letters such as "FR" expected')
-    return text.upper()
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip() or len(text) > NAME_CHARS_MAX:
-        raise ValueError(f"a name of 1 to {NAME_CHARS_MAX} characters expected")
-    return text.strip()
-
-
-def _path(value: object, info: ValidationInfo, *, what: str) -> Path:
-    """A path of the file, absolute."""
-    folder: Path = (info.context or {}).get("folder", Path())
-    text = str(value) if isinstance(value, str | Path) else ""
-    try:
-        path = (folder / Path(text).expanduser()).absolute()
-    except RuntimeError:
-        raise ValueError("a path without ~ expected: this user has no home folder") from None
-    if not text.strip() or "\0" in text:
-        raise ValueError(f"the path of a {what} expected")
-    return path
-
-
-def _schedule(value: object) -> Schedule:
-    return parse_schedule(value if isinstance(value, str) else "")
-
-
-PathText = Annotated[str, AfterValidator(_path_syntax), "path"]
-Expression = Annotated[str, AfterValidator(_expression_syntax), "expression"]
-StrictExpression = Annotated[str, AfterValidator(_strict_syntax), "expression"]
-NameText = Annotated[str, AfterValidator(_not_blank)]
-Value = Annotated[Any, PlainValidator(_scalar), "any value"]
-DurationS = Annotated[float, BeforeValidator(parse_duration_s), "duration"]
-GuardLimit = Annotated[Limit, PlainValidator(Limit.parse), "number or share"]
-Convert = Literal["text", "number", "date", "boolean", "phone", "url", "lower", "upper", "title"]
 
 
 class Table(BaseModel):
@@ -165,7 +65,7 @@ class FluenzrSettings(Table):
 
     api_key: Secret
     """The key of the account (Pro plan), as a reference."""
-    base_url: Annotated[str, AfterValidator(_base_url), "URL"] = FLUENZR_URL
+    base_url: BaseUrl = FLUENZR_URL
     """Where the API is; the sandbox has an address of its own."""
     requests_per_minute: Annotated[StrictInt, Field(ge=1, le=100_000)] = 1000  # Pro: 1000 [I]
     """An upper bound: the server's own headers can lower it."""
@@ -186,7 +86,7 @@ class StateSettings(Table):
     @field_validator("path", mode="before")
     @classmethod
     def _absolute(cls, value: object, info: ValidationInfo) -> Path:
-        path = _path(value, info, what="file")
+        path = absolute_path(value, info, what="file")
         if path.is_dir():
             raise ValueError(f"the path of a file expected, and {path} is a folder")
         return path
@@ -205,7 +105,7 @@ class BackupSettings(Table):
     @field_validator("folder", mode="before")
     @classmethod
     def _absolute(cls, value: object, info: ValidationInfo) -> Path:
-        path = _path(value, info, what="folder")
+        path = absolute_path(value, info, what="folder")
         if path.exists() and not path.is_dir():
             raise ValueError(f"the path of a folder expected, and {path} is a file")
         return path
@@ -235,14 +135,14 @@ class GuardSettings(Table):
 class HttpSettings(Table):
     """`[http]`: the daemon's one listener; without this table it listens nowhere."""
 
-    listen: Annotated[tuple[str, int], PlainValidator(_host_and_port), "host:port"] = (
+    listen: HostAndPort = (
         "127.0.0.1",
         8787,
     )
     """Host and port; TLS is the work of a proxy before it."""
     token: Secret | None = None
     """What opens the page to look at, at least 16 characters; without it the page is off."""
-    public_url: Annotated[str, AfterValidator(_origin), "URL"] | None = None
+    public_url: Origin | None = None
     """Where a browser reaches the page through a proxy; without it under localhost and IP addresses only."""
 
 
@@ -251,7 +151,7 @@ class WebhooksSettings(Table):
 
     secret: Secret
     """What FluenzR signs its events with; `file:PATH` is written by `register` and replaced by `rotate`."""
-    public_url: Annotated[str, AfterValidator(_public_url), "URL"] | None = None
+    public_url: PublicUrl | None = None
     """Where FluenzR reaches the listener, the path included."""
 
 
@@ -296,7 +196,7 @@ class FieldSettings(Table):
     """The same value for everybody, instead of `path`."""
     convert: Convert | None = Field(default=None, alias="as")
     """What the value is converted to."""
-    region: Annotated[str, AfterValidator(_region)] | None = None
+    region: Region | None = None
     """With `as = "phone"`: the country whose national numbers are understood."""
     default: Value = None
     """Instead of an empty or missing value."""
@@ -390,9 +290,9 @@ class SyncSettings(Table):
 
     source: str
     """The NAME of a `[source.NAME]`."""
-    schedule: Annotated[Schedule, PlainValidator(_schedule), "schedule"] | None = None
+    schedule: ScheduleText | None = None
     """`every 15 minutes` (seconds, minutes, hours, days), or cron: `*/15 7-19 * * 1-5`; without it, by hand only."""
-    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    timezone: Timezone = "UTC"
     """Of cron schedules."""
     full_every_s: DurationS = Field(default=86400.0, alias="full_every")
     """How often everything is read; incremental reads between, where the connector can do them."""

@@ -21,7 +21,9 @@ from syncd.metrics import Numbers
 LOOK_S = 60.0
 STOP_S_MAX = 2.0  # for a sending that is under way; what is not noted as told is told again
 BUG_FRAMES = 8  # the last places of a bug, in the log
-METRICS_POSTPONED = "metrics.postponed"
+METRICS_POSTPONED = (
+    "metrics.postponed"  # the textfile could not be written; tried again at the next look
+)
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,8 @@ import httpx
 import orjson
 import pytest
 
-from syncd.config_models import WEBHOOKS_PATH, WebhooksSettings
+from syncd.config_models import WebhooksSettings
+from syncd.config_values import WEBHOOKS_PATH
 from syncd.errors import StateError, UsageError
 from syncd.state import inbox
 from syncd.state.inbox import Inbox

@@ -60,9 +60,9 @@ def restore(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Put a copy of the state back, and bring it up to date without mailing anyone.
+    """Put a copy of the state back; it mails nobody.
 
-    The copy is looked at first; then it is reconciled with FluenzR and the sources (see `syncd reconcile`),
+    The copy is looked at first, then brought up to date: reconciled with FluenzR and the sources (see `syncd reconcile`),
     for it does not know who was mailed since it was made. What stood there before is kept until that
     has succeeded, and put back when it does not. Whoever was forgotten stays forgotten.
 

@@ -21,7 +21,7 @@ def notify(
         bool, typer.Option("--test", help="Send a made-up alert to every address instead.")
     ] = False,
 ) -> None:
-    """Tell what has begun to be wrong, and what is over, since the last time.
+    """Tell what has begun to be wrong, and what is over.
 
     The daemon and `syncd sync` do so themselves where the configuration has [alerts]. A timer that
     runs this tells of what they cannot: that neither of them runs any more. Nothing is told twice.

@@ -12,7 +12,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from syncd.clock import Clock
-from syncd.config_models import WEBHOOKS_PATH, WebhooksSettings
+from syncd.config_models import WebhooksSettings
+from syncd.config_values import WEBHOOKS_PATH
 from syncd.state import inbox
 from syncd.web.listener import listening
 from syncd.web.receive import Receiver
