@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +24,7 @@ import orjson
 import pytest
 import structlog
 from shell import PATIENCE_S, Said
+from warm import Command
 
 from syncd.cli import main
 from syncd.sandbox import Sandbox
@@ -92,7 +92,6 @@ def sync(*given, **named):
     raise ValueError({words!r})
 syncd.run.sync = sync
 """
-LAUNCH = "{prelude}\nimport sys\nfrom syncd.cli import main\nsys.exit(main())"
 
 
 # --- the searcher -------------------------------------------------------------------------------------------------
@@ -331,25 +330,16 @@ class Scene:
         ]
         self.write("people.csv", "\n".join(lines) + "\n")
 
-    def popen(self, *words: str, prelude: str = "", stderr: int = subprocess.PIPE, **env: str) -> "subprocess.Popen[str]":  # fmt: skip
+    def popen(self, *words: str, prelude: str = "", stderr: int = subprocess.PIPE, **env: str) -> Command:  # fmt: skip
         """A process of `syncd`, as a careless login would start it."""
-        start = ["-c", LAUNCH.format(prelude=prelude)] if prelude else ["-m", "syncd"]
-        return subprocess.Popen(
-            [sys.executable, *start, *words],
-            cwd=self.folder,
-            env={**self.environment, **env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            umask=0o022,
-        )
+        environment = {**self.environment, **env}
+        return Command(*words, folder=self.folder, env=environment, stderr=stderr, prelude=prelude)
 
     def __call__(self, line: str, *codes: int, prelude: str = "", **env: str) -> Said:
         """A command in a process of its own; its exit code must be one of these (0)."""
         with self.popen(*line.split(), prelude=prelude, **env) as process:
             out, err = process.communicate(timeout=PATIENCE_S)
-        return self.heard(line, Said(process.returncode, out, err), codes)
+        return self.heard(line, Said(process.wait(), out, err), codes)
 
     def inside(self, line: str, *codes: int, **env: str) -> Said:
         """The same in this process, for what tells nothing more in another one."""

@@ -148,15 +148,16 @@ else:
 
 
 @pytest.mark.parametrize(
-    ("words", "lines"),
+    "words",
     [
-        (("check", "--json"), 8),
-        (("plan", "--json"), 1),
-        (("--config", "new.toml", "init", "--connector", "singer", "--yes"), 2),
+        ("check", "--json"),
+        ("plan", "--json"),
+        ("--config", "new.toml", "init", "--connector", "singer", "--yes"),
     ],
+    ids=" ".join,
 )
 def test_what_is_logged_never_stands_among_the_answers(
-    shell: Shell, words: tuple[str, ...], lines: int
+    shell: Shell, words: tuple[str, ...]
 ) -> None:
     """A tap says things on its stderr, at the level debug: nobody has asked for that."""
     shell.write("tap.py", TALKATIVE.replace("ENV_SECRET", SECRET))
@@ -171,8 +172,10 @@ def test_what_is_logged_never_stands_among_the_answers(
         words = (*words, "--set", f"command={command}", "--set", "stream=people")
     said = shell(*words, env={"TAP_PASSWORD": SECRET})
     assert said.code == 0, said.out
-    assert len(said.out.splitlines()) == lines, said.out
+    if "--json" in words:
+        assert {"check", "sync"} & set(said.objects[-1]), said.out
     assert "program.said" not in said.out + said.err
+    assert "reading ann@example.com" not in said.out + said.err
     debug = shell("--debug", "check", env={"TAP_PASSWORD": SECRET})
     assert "reading ann@example.com" in debug.err
     assert SECRET not in debug.out + debug.err

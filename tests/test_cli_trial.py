@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from shell import KEY, PATIENCE_S, Shell, shell_fixture  # noqa: F401 - a fixture
+from warm import Command
 
 
 def test_the_demo_tells_the_whole_story(shell: Shell, tmp_path: Path) -> None:
@@ -50,11 +51,11 @@ def test_the_demo_wants_an_empty_folder(shell: Shell) -> None:
 
 
 @pytest.fixture(name="sandbox")
-def sandbox_fixture(shell: Shell) -> subprocess.Popen[str]:
+def sandbox_fixture(shell: Shell) -> Command:
     return shell.start("sandbox", "--port", "0", "--limit", "50")
 
 
-def test_the_sandbox_says_how_to_use_it(shell: Shell, sandbox: subprocess.Popen[str]) -> None:
+def test_the_sandbox_says_how_to_use_it(shell: Shell, sandbox: Command) -> None:
     assert sandbox.stdout is not None
     told = "".join(sandbox.stdout.readline() for _ in range(6))
     key, url = re.search(
@@ -78,7 +79,7 @@ def test_the_sandbox_says_how_to_use_it(shell: Shell, sandbox: subprocess.Popen[
     assert sandbox.returncode in (0, -signal.SIGTERM)
 
 
-def test_a_port_that_is_taken_is_2(shell: Shell, sandbox: subprocess.Popen[str]) -> None:
+def test_a_port_that_is_taken_is_2(shell: Shell, sandbox: Command) -> None:
     assert sandbox.stdout is not None
     sandbox.stdout.readline()
     port = sandbox.stdout.readline().rpartition(":")[2].partition("/")[0]
@@ -90,14 +91,8 @@ def test_a_port_that_is_taken_is_2(shell: Shell, sandbox: subprocess.Popen[str])
 def test_progress_is_shown_on_a_terminal_and_only_on_stderr(shell: Shell) -> None:
     shell.people(*((n, f"p{n}@example.com", "P", 0) for n in range(3000)))
     controller, terminal = os.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "syncd", "sync"],
-        cwd=shell.folder,
-        env={**shell.environment, "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "120"},
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-        text=True,
-    )
+    environment = {**shell.environment, "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "120"}
+    process = Command("sync", folder=shell.folder, env=environment, stderr=terminal)
     shell.started.append(process)
     os.close(terminal)
     seen = ""

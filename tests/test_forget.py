@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from house import BULK, House, Killed, Killer, house_fixture, people, row  # noqa: F401 - a fixture
 from shell import PATIENCE_S, Shell, shell_fixture  # noqa: F401 - a fixture
+from warm import Command
 
 from syncd import forget as engine
 from syncd.check import client
@@ -627,16 +628,13 @@ def test_command_asks_on_a_terminal(shell: Shell, answer: str, code: int) -> Non
     ours, theirs = pty.openpty()
     try:
         os.write(ours, answer.encode() + b"\n")
-        done = subprocess.run(
-            [sys.executable, "-m", "syncd", "forget", ANN],
-            cwd=shell.folder, env=shell.environment, stdin=theirs,
-            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
-        )  # fmt: skip
+        process = Command("forget", ANN, folder=shell.folder, env=shell.environment, stdin=theirs)
+        _, err = process.communicate(PATIENCE_S)
     finally:
         os.close(ours)
         os.close(theirs)
-    assert done.returncode == code
-    assert "There is no undo" in done.stderr
+    assert process.returncode == code
+    assert "There is no undo" in err
     assert (ANN in shell.account.contacts_by_email()) == bool(code)
 
 

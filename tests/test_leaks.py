@@ -335,7 +335,7 @@ def on_a_terminal(scene: Scene) -> str:
                 seen += part
         out, _ = process.communicate(timeout=PATIENCE_S)
     os.close(ours)
-    scene.trail.add("sync", Said(process.returncode, out, seen.decode()))
+    scene.trail.add("sync", Said(process.wait(), out, seen.decode()))
     return seen.decode()
 
 

@@ -4,8 +4,6 @@ import os
 import pty
 import shutil
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from test_backup import back_up, kept
 from test_forget import NAME, forget, traces
 from test_reconcile import ANN, BOB, CAT, DAN, drip, hot, let_in, lose
 from test_reconcile import reconcile as reconciled
+from warm import Command
 
 from syncd import restore as engine
 from syncd.check import client
@@ -392,16 +391,12 @@ def test_what_was_put_aside_hides_nobody_who_is_forgotten(copied: House) -> None
 def on_terminal(shell: Shell, words: list[str], answer: str) -> tuple[int, str]:
     """The command on a terminal, where somebody answers."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "syncd", *words],
-        cwd=shell.folder, env=shell.environment, stdin=theirs, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+    with Command(*words, folder=shell.folder, env=shell.environment, stdin=theirs) as process:
         os.write(ours, answer.encode())
         out, err = process.communicate(timeout=PATIENCE_S)
     os.close(ours)
     os.close(theirs)
-    return process.returncode, out + err
+    return process.wait(), out + err
 
 
 def two_people(shell: Shell) -> None:
