@@ -35,7 +35,7 @@ from syncd.lookout import Lookout
 from syncd.notify import Notifier
 from syncd.state.store import change, open_for_reading
 from syncd.state.story import sync_now
-from syncd.timetable import Timetable, first_starts
+from syncd.timetable import Timetable, first_starts, rests_until_s
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SIGNALS_MAX = 64  # taken at once; more of them mean the same
@@ -67,6 +67,9 @@ RUN_INTERRUPTED = "run.interrupted"  # SIGTERM in a run; nothing is lost
 RUN_POSTPONED = "run.postponed"  # another process holds the state; tried again in so many seconds
 RUN_STARTED = "run.started"  # a run of these syncs begins
 SYNC_COMPLETED = "sync.completed"  # with the numbers of `syncd sync --json`
+SYNC_RESTS = (
+    "sync.rests"  # it has failed so often in a row: its next run is put off by so many seconds
+)
 SYNC_SKIPPED = "sync.skipped"  # a sync fell due while its last run was still going on
 
 log = structlog.get_logger("syncd.daemon")
@@ -275,6 +278,20 @@ class Daemon:
                 self._whole_s = self._clock.now_s()
             for result in results:
                 _tell(result)
+            self._spare(settings, [one.sync for one in results if one.status == Status.FAILED])
+
+    def _spare(self, settings: Settings, failed: list[str]) -> None:
+        """Leave alone for a while what keeps failing."""
+        db = open_for_reading(settings.state.path) if failed else None
+        if db is None:
+            return
+        with closing(db):
+            for name in failed:
+                standing = sync_now(db, name)
+                until_s = rests_until_s(standing)
+                if self._timetable.put_off(name, until_s):
+                    again_s = round(until_s - self._clock.now_s())
+                    log.warning(SYNC_RESTS, sync=name, failures=standing.failures, again_s=again_s)
 
     def _take_events(self, settings: Settings) -> None:
         """Apply what FluenzR has told: whoever opens the state does. A run takes it along."""

@@ -150,7 +150,7 @@ def _of_syncs(settings: Settings, db: Connection, counts: Counts) -> list[GaugeM
         now = story.sync_now(db, name)
         records, people = counts.get(name, (0, 0))
         out.set("last_success_timestamp_seconds", now.completed_s or 0, name)
-        out.set("failed_runs", health.failed_runs(db, name), name)
+        out.set("failed_runs", now.failures, name)
         out.set("records", records, name)
         out.set("people", people, name)
         out.set("held_people", now.held - now.approved, name)

@@ -47,7 +47,7 @@ def _of_sync(
     success_s = None if now.completed_s is None else min(float(now.completed_s), now_s)
     return SyncFacts(
         name,
-        failed_runs=health.failed_runs(db, name) if db else 0,
+        failed_runs=now.failures,
         error=without_addresses((now.last.error if now.last else None) or ""),
         held=now.held - now.approved,
         held_run=health.held_run(db, name) if db else None,

@@ -18,11 +18,11 @@ from apscheduler.triggers.date import DateTrigger
 
 from syncd.clock import Clock
 from syncd.config_models import Settings, SyncSettings
-from syncd.core.due import first_start_s
+from syncd.core.due import first_start_s, rest_s
 from syncd.core.moments import next_cron_s
 from syncd.core.schedule import Cron, Every, Schedule
 from syncd.state.store import open_for_reading
-from syncd.state.story import sync_now
+from syncd.state.story import SyncNow, sync_now
 
 CLOCK_CHANGED = "clock.changed"  # the machine's clock was put right by so many seconds
 STEP_S_MIN = 1.0  # less is how a clock is usually corrected
@@ -88,6 +88,15 @@ class Timetable:
         with self._lock:
             if self._jobs.get_job(name):
                 self._jobs.remove_job(name)
+
+    def put_off(self, name: str, until_s: float) -> bool:
+        """It is due at `until_s` at the earliest, and then by its schedule. Returns whether that is later than it was."""
+        with self._lock:
+            job = self._jobs.get_job(name)
+            later = job is not None and job.next_run_time < _moment(until_s)
+            if later:
+                self._put_off(job, _moment(until_s))
+        return later
 
     def clear(self) -> None:
         """Nothing is due any more."""
@@ -157,6 +166,14 @@ def next_start_s(sync: SyncSettings, *, completed_s: float | None, now_s: float)
         now_s=now_s,
         next_s=lambda cron, after_s: next_cron_s(cron, zone, after_s),
     )
+
+
+def rests_until_s(standing: SyncNow) -> float:
+    """Until when a sync that keeps failing is left alone; 0.0 where nothing is in its way."""
+    if standing.last is None or standing.last.ended_s is None:
+        return 0.0
+    rest = rest_s(standing.failures)
+    return standing.last.ended_s + rest if rest else 0.0
 
 
 def first_starts(settings: Settings, *, clock: Clock) -> dict[str, float]:

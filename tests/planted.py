@@ -24,7 +24,7 @@ import orjson
 import pytest
 import structlog
 from shell import PATIENCE_S, Said
-from warm import Command
+from warm import STARTED_WITH, Command
 
 from syncd.cli import main
 from syncd.sandbox import Sandbox
@@ -302,8 +302,7 @@ class Scene:
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
-            "PYTHONWARNINGS": "error",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            **STARTED_WITH,
             "SSL_CERT_DIR": str(
                 folder
             ),  # reading the machine's certificates is half of a small run

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import structlog
-from warm import Command, fits
+from warm import STARTED_WITH, Command, fits
 
 from syncd.cli import main
 from syncd.sandbox import Quirks, Sandbox
@@ -83,7 +83,7 @@ class Shell:
             "HOME": str(folder),
             "FLUENZR_API_KEY": KEY,
             "SSL_CERT_DIR": str(folder),  # without certificates, which take 40 ms to read
-            "PYTHONWARNINGS": "error",
+            **STARTED_WITH,
         }
         self.started: list[Command | subprocess.Popen[str]] = []
         self.configure()

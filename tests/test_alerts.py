@@ -299,7 +299,6 @@ def with_alerts(shell: Shell, receiver: Receiver) -> None:
     text = (shell.folder / "config.toml").read_text("utf-8")
     shell.write("config.toml", f'{text}\n[alerts]\nurls = ["env:ALERT_URL"]\n')
     shell.environment["ALERT_URL"] = receiver.url()
-    shell.environment["PYTHONWARNINGS"] = "error,ignore:'imghdr' is deprecated:DeprecationWarning"
 
 
 def test_notify_without_alerts_says_what_to_write(shell: Shell) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,6 +21,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 from receiver import receiving
+from warm import Command
 
 from syncd.clock import SystemClock
 from syncd.core.due import first_start_s
@@ -106,15 +108,15 @@ class Service:
     def __init__(self, config: Path, manager: "Manager") -> None:
         self._manager = manager
         environment = {
-            **os.environ,
+            **{name: os.environ[name] for name in os.environ if not name.startswith("PYTHON")},
             "FLUENZR_API_KEY": "flz_sk_" + "a" * 32,
             "NOTIFY_SOCKET": manager.address,
         }
-        self.process = subprocess.Popen(
-            [SYNCD, "--config", config, "run"],
+        self.process = Command(
+            *("--config", str(config), "run"),
+            folder=config.parent,
             env=environment,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
         )
         assert self.process.stderr is not None
         self._stderr = self.process.stderr.fileno()
@@ -404,6 +406,29 @@ def test_right_configuration_is_taken_over_on_reload(
     assert service.end()[0] == 0
 
 
+def test_hundreds_of_reloads_in_the_middle_of_runs_lose_and_double_none(
+    sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path
+) -> None:
+    sandbox.faults.add(Rule(name="slow", effect=Slow(seconds=0.05), path="/contacts"))
+    service = start()
+    service.logged("sync.completed", created=3)
+    for _ in range(300):
+        service.process.send_signal(signal.SIGHUP)
+        time.sleep(0.01)
+    for _ in range(3):
+        service.logged("sync.completed", status="ok", unchanged=3)
+    assert service.end()[0] == 0
+    log = [json.loads(line) for line in service.log]
+    assert sum(one["event"] == "config.reloaded" for one in log) > 20
+    begun = [one["timestamp"] for one in log if one["event"] == "run.started"]
+    moments = [datetime.fromisoformat(text).timestamp() for text in begun]
+    assert min(later - sooner for sooner, later in pairwise(moments)) > 0.5
+    ended = [one for one in log if one["event"] == "sync.completed"]
+    assert len(ended) == len(begun)
+    assert {one["status"] for one in ended} == {"ok"}
+    assert sum(one.get("created", 0) for one in ended) == 3
+
+
 def test_run_under_another_process_is_put_off_and_is_no_error(
     sandbox: Sandbox, start: Callable[[], Service], tmp_path: Path
 ) -> None:
@@ -543,6 +568,7 @@ def test_daemon_tells_of_a_failing_sync_once_also_after_a_restart(
         second = start()
         second.logged("sync.completed", status="failed")
         write_people(tmp_path, "ann")
+        second.process.send_signal(signal.SIGHUP)  # or it would be left alone for a while
         assert "does not fail any more" in second.logged("alerts.told")["told"]
         assert len(receiver.got) == 2
         assert second.end()[0] == 0
@@ -566,6 +592,7 @@ def test_address_that_hangs_keeps_neither_runs_nor_the_end(
         connection, _ = silent.accept()
         with connection:
             write_people(tmp_path, "ann")
+            service.process.send_signal(signal.SIGHUP)  # or it would be left alone for a while
             service.logged("sync.completed", status="ok")
             code, seconds = service.end()
     assert (code, seconds < 5) == (0, True)

@@ -2,8 +2,8 @@
 
 `Command` is what `subprocess.Popen([sys.executable, "-m", "syncd", ...])` would be, as far as the tests ask: a process
 with an id, folder, environment, streams, signals and end of its own. Each process that runs tests has one that forks
-for it, and that ends with it. What Python reads from the environment as it starts (PYTHON*, LANG, LC_*) is that one's:
-who gives other values needs a process that starts anew.
+for it, and that ends with it. What Python reads from the environment as it starts (PYTHON*) is that one's: who gives
+other values needs a process that starts anew.
 """
 
 import atexit
@@ -27,13 +27,16 @@ from typing import IO, Any, NoReturn, Self
 
 PATIENCE_S = 60.0  # only a failing test waits that long
 REQUEST_BYTES_MAX = 128 * 1024
-READ_AT_START = ("PYTHON", "LANG", "LC_")
-STARTED_WITH = {"PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": "1"}
+STARTED_WITH = {
+    # Apprise looks whether that module is there.
+    "PYTHONWARNINGS": "error,ignore:'imghdr' is deprecated:DeprecationWarning",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 
 
 def fits(environment: Mapping[str, str]) -> bool:
     """Whether Python would start no otherwise with this environment."""
-    given = {key: value for key, value in environment.items() if key.startswith(READ_AT_START)}
+    given = {key: value for key, value in environment.items() if key.startswith("PYTHON")}
     return {**STARTED_WITH, **given} == STARTED_WITH
 
 
@@ -75,6 +78,12 @@ class Command:
             self._line.settimeout(timeout)
             self.returncode = int(self._line.recv(16))
             self._line.close()
+        return self.returncode
+
+    def poll(self) -> int | None:
+        """The same, None while it goes on."""
+        with suppress(BlockingIOError):
+            self.wait(0.0)
         return self.returncode
 
     def communicate(self, timeout: float = PATIENCE_S) -> tuple[str, str]:

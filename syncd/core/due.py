@@ -1,6 +1,6 @@
-"""When a sync starts first, after the daemon came up or its configuration changed.
+"""When a sync starts first, after the daemon came up or its configuration changed, and how long one that fails is left alone.
 
-Afterwards the schedule is simply kept. What the next moment of a cron expression is, is not decided
+Otherwise the schedule is simply kept. What the next moment of a cron expression is, is not decided
 here: that is given as a function.
 """
 
@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import assert_never
 
 from syncd.core.schedule import Cron, Every, Schedule
+
+REST_S_MIN, REST_S_MAX = 60.0, 3600.0
 
 
 def first_start_s(
@@ -34,3 +36,15 @@ def first_start_s(
                 return now_s
             return next_s(schedule, now_s)
     assert_never(schedule)
+
+
+def rest_s(failures: int) -> float:
+    """Seconds from the end of the last of so many failed runs in a row to the next try, where the schedule has one sooner.
+
+    Nothing after the first: most failures are gone by the next run. Then twice as long each time, up to an hour: a source
+    that is down for the night is not asked every minute, and what it says then is an hour old at most.
+    """
+    if failures < 2:
+        return 0.0
+    doublings = min(failures - 2, 16)  # beyond any limit, and no huge number
+    return min(REST_S_MAX, REST_S_MIN * 2.0**doublings)

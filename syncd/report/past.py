@@ -51,22 +51,28 @@ NOT_ENDED = "not ended: it is running now, or it was killed; the next run goes o
 
 @dataclass(frozen=True, slots=True)
 class SyncOutlook:
-    """How a sync stands, and when it starts next. next_s: None: by hand only; schedule: in words, or as cron writes it."""
+    """How a sync stands, and when it starts next. next_s: None: by hand only; schedule: in words, or as cron writes it.
+
+    rests: it keeps failing, and so does not start sooner.
+    """
 
     sync: SyncNow
     next_s: float | None
     schedule: str | None
+    rests: bool = False
 
 
 def outlook(settings: "Settings", db: "Connection | None", *, now_s: float) -> list[SyncOutlook]:
     """Every sync, in the file's order. db: None before the first run."""
-    from syncd.timetable import next_start_s
+    from syncd.timetable import next_start_s, rests_until_s
 
     found = []
     for name, sync in settings.syncs.items():
         standing = story.sync_now(db, name) if db else story.never_run(name)
         next_s = next_start_s(sync, completed_s=standing.completed_s, now_s=now_s)
-        found.append(SyncOutlook(standing, next_s, _schedule(sync)))
+        until_s = rests_until_s(standing)
+        rests = next_s is not None and next_s < until_s
+        found.append(SyncOutlook(standing, until_s if rests else next_s, _schedule(sync), rests))
     return found
 
 
@@ -127,6 +133,8 @@ def sync_facts(one: SyncOutlook, *, now_s: float) -> Iterator[tuple[str, str]]:
     if last and last.error:
         yield "error", clean(last.error)
     yield "next run", _next(one.next_s, one.schedule, now_s=now_s)
+    if one.rests:
+        yield "", f"left alone for a while: it has failed {sync.failures:,} times in a row"
     if sync.completed_s is not None:
         yield "data", f"as of {when(sync.completed_s, now_s=now_s)}"
     if sync.bounced or sync.unsubscribed:

@@ -6,22 +6,7 @@ Each is given a connection that only reads. No address leaves this module.
 from syncd.core.model import OPTED_OUT_STATUSES
 from syncd.state.store import Connection, address_key
 
-FAILED_RUNS_MAX = 1000  # counted; more of them say the same
 WAITING_MAX = 10_000  # opt-outs whose age is looked up
-
-
-def failed_runs(db: Connection, sync: str) -> int:
-    """How many runs of this sync have failed since the last one that did not."""
-    rows = db.execute(
-        "SELECT status FROM run_sync WHERE sync=? ORDER BY run DESC LIMIT ?",
-        (sync, FAILED_RUNS_MAX),
-    )
-    count = 0
-    for (status,) in rows:
-        if status != "failed":
-            break
-        count += 1
-    return count
 
 
 def held_run(db: Connection, sync: str) -> int | None:

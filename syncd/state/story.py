@@ -18,6 +18,7 @@ from syncd.state import approvals, feedback
 from syncd.state.approvals import Approval
 from syncd.state.store import explained, open_for_reading
 
+FAILED_RUNS_MAX = 1000  # counted; more of them say the same
 CHANGES_SHOWN_MAX = 50  # of one run or one person; a first run has as many as there are people
 
 
@@ -41,7 +42,7 @@ class SyncNow:
 
     held, held_run, approved: changes that wait for an approval, of which run, and how many have it.
     trips: what the guards of that run said. stuck: people whom FluenzR refuses, or whose change was
-    put off after answers that left us in doubt.
+    put off after answers that left us in doubt. failures: runs that failed since the last one that did not.
     """
 
     name: str
@@ -56,6 +57,7 @@ class SyncNow:
     deletes_waiting: int
     bounced: int = 0
     unsubscribed: int = 0
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,22 @@ def sync_now(db: sqlite3.Connection, name: str) -> SyncNow:
         deletes_waiting=0 if number is None else deletes[0],
         bounced=heard.get("bounced", 0),
         unsubscribed=heard.get("unsubscribed", 0),
+        failures=_failures(db, name),
     )
+
+
+def _failures(db: sqlite3.Connection, sync: str) -> int:
+    """How many runs of this sync have failed since the last one that did not."""
+    rows = db.execute(
+        "SELECT status FROM run_sync WHERE sync=? ORDER BY run DESC LIMIT ?",
+        (sync, FAILED_RUNS_MAX),
+    )
+    count = 0
+    for (status,) in rows:
+        if status != "failed":
+            break
+        count += 1
+    return count
 
 
 def never_run(name: str) -> SyncNow:
