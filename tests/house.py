@@ -291,9 +291,6 @@ def two_syncs(house: House, **options: Any) -> None:
 def house_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     """An empty house. Every fault that a test has ordered must have happened by its end."""
     monkeypatch.setenv("SYNCD_TEST_KEY", KEY)
-    # Nothing here speaks TLS, and reading the machine's certificates is a third of a small run.
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     clock = FakeClock()
     with Sandbox(clock=clock, faults=Faults()).serve() as sandbox:
         yield House(tmp_path, sandbox, clock)

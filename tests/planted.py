@@ -303,9 +303,7 @@ class Scene:
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             **STARTED_WITH,
-            "SSL_CERT_DIR": str(
-                folder
-            ),  # reading the machine's certificates is half of a small run
+            "SSL_CERT_DIR": os.environ["SSL_CERT_DIR"],
             "THE_KEY": KEY,
             "DB_PASSWORD": PASSWORD,
         }

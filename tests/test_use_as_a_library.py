@@ -17,7 +17,6 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MUL
 def sandbox_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FLUENZR_API_KEY", "flz_sk_" + "k" * 32)
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     with Sandbox(clock=FakeClock()).serve() as sandbox:
         defaults = FluenzR.__init__.__kwdefaults__
         monkeypatch.setitem(defaults, "base_url", sandbox.url)

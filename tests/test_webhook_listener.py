@@ -59,7 +59,6 @@ class Door:
 
 @pytest.fixture(name="door")
 def door_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     secret_file = tmp_path / "webhook.secret"
     secret_file.write_text(SECRET + "\n")
     table = WebhooksSettings.model_validate(
