@@ -1,7 +1,7 @@
 # Everything that is done with a checkout. Each target makes the environment in .venv itself when it is missing or out of date.
 
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 SCHEDULES ?= 1000
 
 VENV := .venv

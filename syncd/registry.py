@@ -6,8 +6,13 @@ or heavy one never harms a run that does not use it.
 """
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from difflib import get_close_matches
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from functools import lru_cache
+from importlib.metadata import Distribution, EntryPoint, EntryPoints, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from syncd.errors import ConfigError
@@ -45,7 +50,24 @@ def load_writer(name: str) -> "type[Writer]":
 
 
 def _names(group: str) -> list[str]:
-    return sorted({point.name for point in entry_points(group=group)})
+    return sorted({point.name for point in _installed(group)})
+
+
+def _installed(group: str) -> EntryPoints:
+    return _read(group, tuple(_places()))
+
+
+def _places() -> Iterator[tuple[str, int]]:
+    """Where packages are installed, and when something was last installed there."""
+    for place in map(Path, sys.path):
+        with suppress(OSError):  # it does not exist
+            yield str(place), place.stat().st_mtime_ns
+
+
+@lru_cache
+def _read(group: str, _places: tuple[tuple[str, int], ...]) -> EntryPoints:
+    """It reads a file of each package, 10 ms; a configuration asks for each of its sources."""
+    return entry_points(group=group)
 
 
 def _load(group: str, name: str, what: str, contract: tuple[str, ...]) -> type:
@@ -70,9 +92,7 @@ def _load(group: str, name: str, what: str, contract: tuple[str, ...]) -> type:
 
 def _only(group: str, name: str, what: str) -> EntryPoint:
     """The one entry point called `name`; the same one twice (two paths to one package) is one."""
-    found = {
-        (point.value, _package(point)): point for point in entry_points(group=group, name=name)
-    }
+    found = {(point.value, _package(point)): point for point in _installed(group).select(name=name)}
     if not found:
         near = get_close_matches(name, _names(group), n=1, cutoff=0.5)
         raise ConfigError(

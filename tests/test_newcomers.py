@@ -16,7 +16,7 @@ from syncd.sandbox import Faults, Sandbox
 from syncd.state import newcomers, reads
 from syncd.testing.clock import FakeClock
 
-SEEDS = range(12)
+SEEDS = range(6)
 NAMES = (
     "Ann",
     "Zoë",
