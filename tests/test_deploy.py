@@ -112,6 +112,22 @@ def test_timer_has_its_service_and_catches_up(path: Path) -> None:
 
 
 @pytest.mark.skipif(VERIFIER is None, reason="this machine has no systemd-analyze")
+@pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)
+def test_score_is_what_the_readme_says(path: Path) -> None:
+    assert VERIFIER is not None
+    done = subprocess.run(
+        [VERIFIER, "security", "--no-pager", "--offline=true", path],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
+    if found is None:
+        pytest.skip("this systemd-analyze judges no file")
+    said = re.search(r"gives it ([\d.]+) of 10", (DEPLOY / "README.md").read_text("utf-8"))
+    assert said is not None
+    assert float(found[1]) <= float(said[1])
+
+
+@pytest.mark.skipif(VERIFIER is None, reason="this machine has no systemd-analyze")
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     assert VERIFIER is not None
     for path in SERVICES + TIMERS:
