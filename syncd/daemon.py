@@ -18,7 +18,6 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from traceback import extract_tb
 from typing import NoReturn
 
 import structlog
@@ -30,7 +29,7 @@ from syncd.config_models import Settings
 from syncd.core.result import Status, SyncResult
 from syncd.core.schedule import Every
 from syncd.errors import ConfigError, Interrupted, StateBusy, StateError, SyncdError
-from syncd.log import ERROR_UNEXPECTED
+from syncd.log import told_bug
 from syncd.lookout import Lookout
 from syncd.notify import Notifier
 from syncd.state.store import change, open_for_reading
@@ -45,7 +44,6 @@ BUSY_AGAIN_S = 60.0  # another process holds the state: a run of the command tak
 STOP_S_MAX = 3.0  # for the request under way; below what any supervisor grants (Docker: 10 s)
 WHOLE_S = 86400.0  # where deletes wait, a run of all syncs is made this often
 FEED_S = 1.0  # the watchdog hears of progress at most this often
-BUG_FRAMES = 8  # the last places of a bug, in the log
 EVENTS = (
     ":events"  # in the queue of what is due: the inbox has something; no name of a sync has a colon
 )
@@ -263,16 +261,8 @@ class Daemon:
                 # One source lost a column: that must not keep the other syncs, opt-outs least of all.
                 for name in names:
                     self._run(settings, (name,))
-        except Exception as problem:
-            # A bug of ours in one run must not end the other syncs. Its words may name somebody.
-            where = [
-                f"{Path(f.filename).name}:{f.lineno}" for f in extract_tb(problem.__traceback__)
-            ]
-            log.error(  # noqa: TRY400
-                ERROR_UNEXPECTED, syncs=list(names), error="this is our bug",
-                kind=type(problem).__name__, where=where[-BUG_FRAMES:],
-            )  # fmt: skip
-            log.debug(ERROR_UNEXPECTED, syncs=list(names), exc_info=problem)
+        except Exception as problem:  # noqa: BLE001 - told, and the rest goes on
+            told_bug(log, problem, syncs=list(names))  # it must not end the other syncs
         else:
             if len(names) == len(settings.syncs):
                 self._whole_s = self._clock.now_s()

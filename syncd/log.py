@@ -12,6 +12,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, TextIO, cast
 from urllib.parse import unquote
 
@@ -20,6 +22,7 @@ import structlog
 ERROR_UNEXPECTED = "error.unexpected"  # our bug: the traceback stands here, at the level debug
 SECRET_CHARS_MIN = 6  # a shorter "secret" would blank out ordinary words
 HIDDEN, ADDRESS = "[secret]", "[address]"
+PLACES_MAX = 8  # of a bug
 DEPTH_MAX = 6  # nested values are searched this deep, then shown as hidden
 
 _KEY_LIKE = re.compile(
@@ -36,6 +39,19 @@ _ADDRESS = re.compile(
 )
 
 Processor = Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]
+
+
+def told_bug(log: Any, problem: Exception, **fields: object) -> None:
+    """A bug of ours that ends nothing else: where it was. Its words may name somebody, so they stand at the level debug.
+
+    log: the logger of the module that goes on. fields: what it was about.
+    """
+    where = [f"{Path(f.filename).name}:{f.lineno}" for f in extract_tb(problem.__traceback__)]
+    log.error(
+        ERROR_UNEXPECTED, **fields, error="this is our bug",
+        kind=type(problem).__name__, where=where[-PLACES_MAX:],
+    )  # fmt: skip
+    log.debug(ERROR_UNEXPECTED, **fields, exc_info=problem)
 
 
 def configure(*, level: int, secrets: Iterable[str] = (), stream: TextIO | None = None) -> None:

@@ -6,8 +6,6 @@ at its end. Nothing of it ever stops a run.
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from traceback import extract_tb
 
 import structlog
 
@@ -15,12 +13,11 @@ from syncd import alerts
 from syncd.clock import Clock
 from syncd.config import Settings
 from syncd.errors import SyncdError
-from syncd.log import ERROR_UNEXPECTED
+from syncd.log import told_bug
 from syncd.metrics import Numbers
 
 LOOK_S = 60.0
 STOP_S_MAX = 2.0  # for a sending that is under way; what is not noted as told is told again
-BUG_FRAMES = 8  # the last places of a bug, in the log
 METRICS_POSTPONED = (
     "metrics.postponed"  # the textfile could not be written; tried again at the next look
 )
@@ -33,14 +30,8 @@ def look(settings: Settings, *, clock: Clock, numbers: Numbers | None = None) ->
     try:
         _write(settings, numbers or Numbers())
         alerts.look(settings, clock=clock)
-    except Exception as problem:
-        # A bug of ours, or of a service's module in Apprise: its words may hold an address.
-        where = [f"{Path(f.filename).name}:{f.lineno}" for f in extract_tb(problem.__traceback__)]
-        kind = type(problem).__name__
-        log.error(  # noqa: TRY400
-            ERROR_UNEXPECTED, error="this is our bug", kind=kind, where=where[-BUG_FRAMES:]
-        )
-        log.debug(ERROR_UNEXPECTED, exc_info=problem)
+    except Exception as problem:  # noqa: BLE001 - told, and the rest goes on
+        told_bug(log, problem)  # ours, or that of a service's module in Apprise
 
 
 def _write(settings: Settings, numbers: Numbers) -> None:

@@ -17,7 +17,16 @@ from page_house import (
 from raw_server import response, serving
 
 PHONE_PX, DESK_PX = 360, 1200
-PATHS = ("/", "/held/customers", "/runs", "/runs/9", "/quarantine", "/campaigns", "/person")
+PATHS = (
+    "/",
+    "/held/customers",
+    "/plan/customers",
+    "/runs",
+    "/runs/9",
+    "/quarantine",
+    "/campaigns",
+    "/person",
+)
 
 # What is written too pale: WCAG 2.2, 1.4.3: 4.5 to 1, or 3 to 1 for large text. Its ground is the nearest that is not transparent.
 PALE = """
@@ -71,6 +80,7 @@ def test_every_page_is_readable_on_a_phone_and_a_desk_by_day_and_by_night(stand:
         window.type("#search", "p5@example.com")
         window.click(".search button")
         pages = [stand.url + path for path in PATHS] + [window.url]
+        find_out(window, stand, "customers")
         for url in pages:
             window.open(url)
             for width in (PHONE_PX, DESK_PX):
@@ -158,7 +168,17 @@ def test_hostile_records_do_nothing_in_a_browser(stand: Stand) -> None:
             assert window.script("return document.scripts.length + document.images.length") == 0
         window.open(f"{stand.url}/held/people")
         assert MARKUP[:25] in window.text("main")
+        find_out(window, stand, "people")
+        assert MARKUP[:25] in window.text("main")
+        assert window.script("return document.scripts.length + document.images.length") == 0
         assert window.complaints() == []
+
+
+def find_out(window: Browser, stand: Stand, sync: str) -> None:
+    """Ask for a plan, and wait until the page shows it, as it does by itself."""
+    window.open(f"{stand.url}/plan/{sync}")
+    window.click("form.approve button")
+    until(lambda: "Find out again" in window.text("main"))
 
 
 def test_another_site_can_neither_frame_the_page_nor_use_the_session(stand: Stand) -> None:

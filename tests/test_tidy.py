@@ -77,6 +77,7 @@ ONLY_IN = {  # module -> patterns of the files that may import it
         "syncd/sandbox/*",
         "syncd/testing/*",
         "syncd/web/listener.py",
+        "syncd/web/rehearsals.py",
     },
     "apprise": {"syncd/alerts.py"},
     "prometheus_client": {"syncd/metrics.py"},

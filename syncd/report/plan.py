@@ -6,7 +6,7 @@ passes through a file that is deleted when it is closed.
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol, Self
@@ -156,7 +156,7 @@ class PlanWords:
         found = list(results)
         for result in found:
             _block(result, self._samples.get(result.sync, _Sample()))
-        _next(found, self._then)
+        say(next_words(found, self._then))
 
 
 def _block(result: PlanResult, sample: _Sample) -> None:
@@ -171,16 +171,10 @@ def _block(result: PlanResult, sample: _Sample) -> None:
         for trip in result.trips:
             say(f"    - {clean(trip)}")
     if result.remove:
-        say(f"  {people(result.remove)} would leave, for no source wants them any more")
+        say(f"  {leaving_words(result)}")
         say(f"    {_named(sample.leaving, result.remove)}")
-    _counts(result)
-    if result.new_groups:
-        names = ", ".join(f'"{clean(name)}"' for name in result.new_groups)
-        say(f"  Groups that would be created, static ones: {names}")
-    if not result.sees_removals:
-        say(
-            "  This read does not see everybody who left the source: a full one does (full_every, --full)"
-        )
+    for line in result_lines(result):
+        say(f"  {line}")
     if sample.changes:
         say()
     for change in sample.changes:
@@ -212,25 +206,36 @@ def _named(some: list[str], total: int) -> str:
     return ", ".join(map(clean, some)) + (f" and {count(rest)} more" if rest > 0 else "")
 
 
-def _counts(result: PlanResult) -> None:
-    say(f"  People: {kinds_words({kind: getattr(result, kind) for kind in KINDS})}")
+def leaving_words(result: PlanResult) -> str:
+    """How many people would be taken out."""
+    return f"{people(result.remove)} would leave, for no source wants them any more"
+
+
+def result_lines(result: PlanResult) -> Iterator[str]:
+    """What the plan comes to, beside who would be mailed: a line each, those that belong to the one before begin with spaces."""
+    yield f"People: {kinds_words({kind: getattr(result, kind) for kind in KINDS})}"
     if result.quarantine:
-        say(
-            f"  {people(result.quarantine)} would wait: FluenzR refused them before (`syncd why EMAIL`)"
+        yield (
+            f"{people(result.quarantine)} would wait: FluenzR refused them before (`syncd why EMAIL`)"
         )
     skipped = skipped_words(result.skipped_by)
-    say(
-        f"  Records: {count(result.read)} read, {count(result.unchanged)} unchanged"
+    yield (
+        f"Records: {count(result.read)} read, {count(result.unchanged)} unchanged"
         + (f", {count(result.opted_out)} opted out" if result.opted_out else "")
         + (f"; skipped: {skipped}" if skipped else "")
     )
     for place, why in result.unusable:
-        say(f"    {clean(place)}: {clean(why)}")
+        yield f"  {clean(place)}: {clean(why)}"
     rest = sum(result.skipped_by.get(name, 0) for name in UNUSABLE) - len(result.unusable)
     if rest > 0:
-        say(f"    and {count(rest)} more that cannot be used")
+        yield f"  and {count(rest)} more that cannot be used"
     at_limit = duration(result.seconds_at_limit)
-    say(f"  Cost: {count(result.requests, 'request')}, {at_limit} at the API's limit")
+    yield f"Cost: {count(result.requests, 'request')}, {at_limit} at the API's limit"
+    if result.new_groups:
+        names = ", ".join(f'"{clean(name)}"' for name in result.new_groups)
+        yield f"Groups that would be created, static ones: {names}"
+    if not result.sees_removals:
+        yield "This read does not see everybody who left the source: a full one does (full_every, --full)"
 
 
 def kinds_words(by_kind: Mapping[str, int]) -> str:
@@ -286,15 +291,11 @@ def sealed_words(path: Path, rows: int | None) -> None:
         talk(f"Sealed: {count(rows, 'change')} in {path}, addresses too; only you may read it")
 
 
-def _next(results: list[PlanResult], then: str) -> None:
+def next_words(results: list[PlanResult], then: str) -> str:
+    """What to do about it. then: the command that would carry the plan out."""
     work = sum(getattr(result, kind) for result in results for kind in KINDS)
     if any(result.error for result in results):
-        say("Next: put right what failed, then run `syncd plan` again")
-    elif any(result.trips for result in results):
-        say(
-            f"Next: put the source or [guard] right; or `{then}`, which holds it for `syncd approve`"
-        )
-    elif work:
-        say(f"Next: {then}")
-    else:
-        say("Nothing to send.")
+        return "Next: put right what failed, then run `syncd plan` again"
+    if any(result.trips for result in results):
+        return f"Next: put the source or [guard] right; or `{then}`, which holds it for `syncd approve`"
+    return f"Next: {then}" if work else "Nothing to send."

@@ -1,15 +1,14 @@
 """The page to look at: how each sync stands, what is held and may be approved, runs, quarantine, one person, campaigns.
 
 What it shows are the answers of `syncd/state` in the words of `syncd/report`, as the commands have them; reading takes no lock. The
-one thing that it does, `approve`, is the command's. One request is answered at a time, in a thread: the daemon's work comes first.
+two things that it does, `approve` and `plan`, are the commands'. One request is answered at a time, in a thread: the daemon's work
+comes first.
 """
 
 import secrets
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from traceback import extract_tb
 from typing import Any
 
 import structlog
@@ -22,13 +21,14 @@ from syncd.clock import Clock
 from syncd.config_models import Settings
 from syncd.core.address import AddressError, normalise_address
 from syncd.errors import ConfigError, StateBusy, StateError, SyncdError, UsageError
-from syncd.log import ERROR_UNEXPECTED
+from syncd.log import told_bug
 from syncd.state import approvals, marker
 from syncd.state.store import Connection, change, open_for_reading
 from syncd.web import door, views
 from syncd.web.body import Form, form_endpoint
 from syncd.web.door import Door, PageOff, Session, TooMany
 from syncd.web.references import References
+from syncd.web.rehearsals import Rehearsals, bug
 from syncd.web.render import HEADERS, asset, html
 
 log = structlog.get_logger(__name__)
@@ -43,7 +43,6 @@ STATUS = {
     PageOff: 403,
     TooMany: 429,
 }
-BUG_FRAMES = 8  # the last places of a bug, in the log
 
 Work = Callable[[Request, Form, Session], Response]
 
@@ -55,6 +54,8 @@ def routes(settings: Callable[[], Settings], *, clock: Clock) -> list[Route]:
         ("GET", "/", page.overview),
         ("GET", "/held/{sync}", page.held),
         ("POST", "/held/{sync}", page.approve),
+        ("GET", "/plan/{sync}", page.plan),
+        ("POST", "/plan/{sync}", page.rehearse),
         ("GET", "/runs", page.runs),
         ("GET", "/runs/{run:int}", page.run),
         ("GET", "/quarantine", page.quarantine),
@@ -82,6 +83,7 @@ class Page:
         self._settings, self._clock = settings, clock
         self._door = Door(lambda: settings().http, clock=clock)
         self._references = References()
+        self._rehearsals = Rehearsals(settings, clock=clock)
 
     # --- the door -----------------------------------------------------------------------------------------------
 
@@ -100,13 +102,9 @@ class Page:
                 return work(request, form, session)
             except SyncdError as error:
                 return self._error(request, error)
-            except Exception as problem:
-                frames = extract_tb(problem.__traceback__)[-BUG_FRAMES:]
-                where = [f"{Path(f.filename).name}:{f.lineno}" for f in frames]
-                log.error(ERROR_UNEXPECTED, kind=type(problem).__name__, where=where)  # noqa: TRY400
-                log.debug(ERROR_UNEXPECTED, exc_info=problem)
-                bug = SyncdError("This is our bug", hint="Nothing was changed; the log says where")
-                return self._error(request, bug, status=500)
+            except Exception as problem:  # noqa: BLE001 - told, and the rest goes on
+                told_bug(log, problem)
+                return self._error(request, bug(), status=500)
 
         return answer
 
@@ -212,6 +210,18 @@ class Page:
             wait_s=APPROVE_WAIT_S,
         )
         return _to(f"/held/{name}")
+
+    def plan(self, request: Request, _form: Form, session: Session) -> Response:
+        """What the next run of one sync would send, as far as that was asked for."""
+        name = self._sync(request)
+        last = self._rehearsals.last(name)
+        return self._show("plan.html", session, lambda _: views.plan_of(name, last))
+
+    def rehearse(self, request: Request, _form: Form, _session: Session) -> Response:
+        """Find out."""
+        name = self._sync(request)
+        self._rehearsals.start(name)
+        return _to(f"/plan/{name}")
 
     def runs(self, _request: Request, _form: Form, session: Session) -> Response:
         """Past runs."""

@@ -25,6 +25,7 @@ from syncd.state import (
 )
 from syncd.state.store import Connection
 from syncd.web.chart import chart
+from syncd.web.rehearsals import Rehearsal
 
 DAYS = 30  # of the charts
 CHANGES_SHOWN = 50  # on one page of what is held
@@ -94,6 +95,20 @@ def held(name: str, db: Connection | None, *, page: int) -> Facts:
         "changes": listed,
         "page": page,
         "pages": pages,
+    }
+
+
+def plan_of(name: str, last: Rehearsal | None) -> Facts:
+    """What was found out of the next run."""
+    facts: Facts = {"here": "overview", "sync": name, "plan": last}
+    if last is None or last.result is None:
+        return facts
+    result = last.result
+    leaving = [plan.leaving_words(result)] if result.remove else []
+    return facts | {
+        "mailed": plan.mailed_words(result.enrol, result.enrol_by_group),
+        "lines": [*leaving, *plan.result_lines(result)],
+        "next": plan.next_words([result], f"syncd sync {name}"),
     }
 
 
