@@ -115,6 +115,7 @@ class _Work:
             read_campaigns(self.session)
         with self.state.tx():
             rebuild.distrust(self.state)
+            rebuild.bar_known(self.state)
             rules = rules_of(self.settings, self.state)
         self._take_over_account()
         held = {}

@@ -546,6 +546,28 @@ def test_record_that_was_wanted_only_since_the_copy_stays_barred(house: House) -
     assert house.mailed() == mailed
 
 
+def test_address_that_only_the_copy_knows_stays_barred(house: House) -> None:
+    """Since the copy it was created, mailed, and renamed; today somebody else has it."""
+    drip(house)
+    house.account.refuse(ANN)
+    house.write(hot(1, ANN), row(3, CAT))
+    house.sync()
+    back_up(house)
+    house.account.accept(ANN)
+    house.later(days=2)
+    house.sync()
+    assert house.mailed() == [ANN]
+    house.write(hot(1, BOB), row(3, CAT))
+    house.sync()
+    assert house.everybody() == {BOB, CAT}
+    restore(house)
+    reconcile(house)
+    house.write(hot(1, BOB), hot(2, ANN), row(3, CAT))
+    house.sync()
+    assert ANN in house.everybody()
+    assert house.mailed() == [ANN]
+
+
 # --- a state that is there -------------------------------------------------------------------------------
 
 

@@ -85,14 +85,19 @@ def bar_staged(state: State, sync: SyncRow) -> None:
     _bar(state, f"SELECT ekey(s.email),'?' {staged} WHERE s.email IS NOT NULL AND NOT {here}")
 
 
+def bar_known(state: State) -> None:
+    """Whoever a copy knows may have been mailed since, also under an address that nobody has any more after the sources were read."""
+    _bar(state, "SELECT ekey(email),'*' FROM contact WHERE email NOT LIKE '?%' AND state<>'forget'")
+    _bar(state, "SELECT rkey(sync,key),'*' FROM record")
+    _bar(state, "SELECT ekey(email),'*' FROM record WHERE email IS NOT NULL")
+
+
 def bar_everybody(state: State) -> None:
     """Whoever is known may have been mailed: never enrolled. Who is not in FluenzR may have been deleted: not created."""
     here = f"(r.email IN ({PRESENT}) OR c.state IS 'ok')"
     known = "FROM record r LEFT JOIN contact c ON c.cid=r.cid"
     _bar(state, "SELECT ekey(email),'*' FROM scratch.listed")
-    _bar(state, "SELECT ekey(email),'*' FROM contact WHERE email NOT LIKE '?%' AND state<>'forget'")
-    _bar(state, f"SELECT rkey(r.sync,r.key),'*' {known}")
-    _bar(state, f"SELECT ekey(r.email),'*' {known} WHERE r.email IS NOT NULL")
+    bar_known(state)
     # An address that cannot be used today may be another one tomorrow: only the key tells that it is the same person.
     absent = f"{known} WHERE r.email IS NULL OR r.skip='address' OR NOT {here}"
     _bar(state, f"SELECT rkey(r.sync,r.key),'?' {absent}")

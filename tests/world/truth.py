@@ -132,14 +132,11 @@ class Truth:
         self.undated |= self.known.keys()
         self.hidden.clear()
         self.standing.clear()
-        proven = {
-            row[0]
-            for row in (
-                copy.query("SELECT rid FROM contact WHERE origin='created'") if copy else ()
-            )
-        }
+        # A copy may be from before the id was learned.
+        made = "SELECT coalesce(rid,email) FROM contact WHERE origin='created'"
+        proven = {row[0] for row in (copy.query(made) if copy else ())}
         for contact_id, known in self.known.items():
             if copy is None:
                 known.by_hand = True  # nothing proves whose they are: nobody is deleted
-            elif contact_id in self.made_at and contact_id in proven:
+            elif contact_id in self.made_at and {contact_id, self.made_at[contact_id]} & proven:
                 known.by_hand = False  # a copy from before a loss has the proof again
