@@ -3,7 +3,7 @@
     python bench/webhooks.py [EVENTS_A_SECOND [SECONDS]]
 
 The receiver is a process of its own, and applies what it receives meanwhile. Printed: how many were answered how, how long an
-answer took, the receiver's CPU and its memory at the beginning and at the end, and whether each event was applied exactly once.
+answer took, the receiver's CPU and its memory before and by quarters, and whether each event was applied exactly once.
 """
 
 import asyncio
@@ -16,8 +16,11 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 SECRET = "b" * 64
@@ -71,12 +74,15 @@ async def send(port: int, *, rate: int, seconds: int) -> tuple[Counter[str], lis
     """Send at a steady rate over a few connections; statuses, and how long each answer took."""
     due: asyncio.Queue[int] = asyncio.Queue()
     statuses, took_s = Counter[str](), list[float]()
+    ready = [
+        request(number) for number in range(rate * seconds)
+    ]  # within the tolerance of the clock
 
     async def sender() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while (number := await due.get()) >= 0:
             start_s = time.perf_counter()
-            writer.write(request(number))
+            writer.write(ready[number])
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])  # type: ignore[index]
             await reader.readexactly(length)
@@ -106,6 +112,22 @@ def usage(process: int) -> tuple[float, float]:
     return (int(fields[11]) + int(fields[12])) / ticks, pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+@contextmanager
+def sampled(process: int) -> Iterator[list[float]]:
+    """MiB, ten times a second."""
+    found, over = list[float](), threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.1):
+            found.append(usage(process)[1])
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    yield found
+    over.set()
+    thread.join()
+
+
 def main() -> None:
     """Start the receiver, flood it, and look at what is in its inbox."""
     rate = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
@@ -124,9 +146,10 @@ def main() -> None:
             asyncio.run(send(port, rate=50, seconds=1))  # warm
             cpu_s, first_mib = usage(receiver.pid)
             start_s = time.perf_counter()
-            statuses, took_s = asyncio.run(send(port, rate=rate, seconds=seconds))
+            with sampled(receiver.pid) as memory_mib:
+                statuses, took_s = asyncio.run(send(port, rate=rate, seconds=seconds))
             elapsed_s = time.perf_counter() - start_s
-            last_cpu_s, last_mib = usage(receiver.pid)
+            last_cpu_s, _ = usage(receiver.pid)
             with sqlite3.connect(folder / "syncd.db.inbox") as box:
                 while box.execute("SELECT 1 FROM event WHERE applied_at IS NULL").fetchone():
                     time.sleep(0.1)
@@ -147,8 +170,10 @@ def main() -> None:
     print(
         f"answered in {took_s[len(took_s) // 2] * 1e3:.1f} ms (half), {took_s[len(took_s) * 99 // 100] * 1e3:.1f} ms (99 of 100)"
     )
+    parts = [memory_mib[len(memory_mib) * part // 4 - 1] for part in (1, 2, 3, 4)]
     print(
-        f"CPU {(last_cpu_s - cpu_s) / sum(statuses.values()) * 1e6:.0f} us a request; memory {first_mib:.0f} -> {last_mib:.0f} MiB"
+        f"CPU {(last_cpu_s - cpu_s) / sum(statuses.values()) * 1e6:.0f} us a request; memory {first_mib:.0f} MiB before, then by quarters"
+        f" {', '.join(f'{mib:.0f}' for mib in parts)}"
     )
 
 
