@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SECRET = "b" * 64
-CONNECTIONS = 32
+CONNECTIONS = 128
 PEOPLE = 2_000
 CONFIG = """
 [fluenzr]

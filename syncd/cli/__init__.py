@@ -6,7 +6,6 @@ What is printed is `syncd.report`'s business.
 
 import contextlib
 import errno
-import gc
 import io
 import os
 import sys
@@ -24,14 +23,12 @@ MACHINE = frozenset(  # what a machine says that is full, broken or too small: n
     }
 )  # fmt: skip
 EXIT_INTERRUPTED = 130
-GC_OBJECTS = 50_000  # rows make no cycles: looking for some after every 700 objects took a twentieth of a first load
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command with these words (those of the shell by default); its exit code."""
     given = list(sys.argv[1:] if words is None else words)
     _prepare_streams()
-    gc.set_threshold(GC_OBJECTS)
 
     def command() -> int:
         if given in (["--version"], ["-V"]):
