@@ -9,7 +9,6 @@ Every commit point is in `state`; a run that is killed anywhere goes on with the
 """
 
 import contextlib
-import gc
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -47,7 +46,6 @@ from syncd.upload.session import Session
 from syncd.watch import Watch
 from syncd.write_back import write_back
 
-GC_OBJECTS = 50_000
 UNUSABLE_SHOWN_MAX = 5  # records without a usable address that a plan names
 
 
@@ -130,7 +128,6 @@ def _opened(
     with (
         api,
         hold(path, wait_s=order.wait_s, clock=clock),
-        _few_collections(),
         open_state(path, rehearsal=rehearsal) as state,
     ):
         meanwhile = None if rehearsal else partial(events.take_over, state)
@@ -139,20 +136,6 @@ def _opened(
             yield _Run(settings, order, feeds, state, api, pool, clock, watch)
         finally:
             pool.close()
-
-
-@contextlib.contextmanager
-def _few_collections() -> Iterator[None]:
-    """Rows make no cycles: looking for some after every 700 objects took a twentieth of a first load.
-
-    Only while a run is at work, and so under the lock: a server that waits for requests would keep the cycles of thousands.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(GC_OBJECTS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _named(settings: Settings, names: tuple[str, ...]) -> list[SyncSettings]:
