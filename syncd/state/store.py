@@ -27,7 +27,7 @@ from syncd.state.files import beside, make_private, open_private
 Connection: TypeAlias = sqlite3.Connection  # for those who only pass them on
 Row: TypeAlias = sqlite3.Row
 
-CACHE_KIB = 4 * 1024  # larger caches were within the noise at a million contacts
+CACHE_KIB = 2 * 1024  # larger caches were within the noise at a million contacts
 SQLITE_MIN = (3, 37, 0)  # STRICT tables; Debian 12, Ubuntu 22.04 and python.org's builds have it
 BUSY_MS = 5_000  # a reader may hold a checkpoint up for a moment
 WAL_BYTES_MAX = 64 * 1024 * 1024  # the file is cut back to this after a large transaction
