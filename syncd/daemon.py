@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -32,8 +32,8 @@ from syncd.errors import ConfigError, Interrupted, StateBusy, StateError, SyncdE
 from syncd.log import told_bug
 from syncd.lookout import Lookout
 from syncd.notify import Notifier
-from syncd.state.store import change, open_for_reading
-from syncd.state.story import sync_now
+from syncd.state.store import change, explained, open_for_reading
+from syncd.state.story import SyncNow, sync_now
 from syncd.timetable import Timetable, first_starts, rests_until_s
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -272,16 +272,20 @@ class Daemon:
 
     def _spare(self, settings: Settings, failed: list[str]) -> None:
         """Leave alone for a while what keeps failing."""
-        db = open_for_reading(settings.state.path) if failed else None
-        if db is None:
-            return
-        with closing(db):
-            for name in failed:
-                standing = sync_now(db, name)
-                until_s = rests_until_s(standing)
-                if self._timetable.put_off(name, until_s):
-                    again_s = round(until_s - self._clock.now_s())
-                    log.warning(SYNC_RESTS, sync=name, failures=standing.failures, again_s=again_s)
+        path = settings.state.path
+        with suppress(StateError):  # the next run says what is wrong with it
+            db = open_for_reading(path) if failed else None
+            if db is None:
+                return
+            with explained(path), closing(db):
+                for name in failed:
+                    self._put_off(sync_now(db, name))
+
+    def _put_off(self, standing: SyncNow) -> None:
+        until_s = rests_until_s(standing)
+        if self._timetable.put_off(standing.name, until_s):
+            again_s = round(until_s - self._clock.now_s())
+            log.warning(SYNC_RESTS, sync=standing.name, failures=standing.failures, again_s=again_s)
 
     def _take_events(self, settings: Settings) -> None:
         """Apply what FluenzR has told: whoever opens the state does. A run takes it along."""

@@ -5,12 +5,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from house import Ahead, House, house_fixture, row
 
+from syncd import daemon
 from syncd.core.due import rest_s
 from syncd.daemon import Daemon
+from syncd.errors import StateError
 from syncd.notify import Notifier
 from syncd.report.past import outlook, sync_facts
 from syncd.state.store import open_for_reading
@@ -168,6 +171,21 @@ def test_reload_and_restart_try_at_once_what_was_left_alone(service: Service) ->
     assert service.daemon.pause_s() > 0
     service.restart()
     assert len(service.runs()) == count + 2
+
+
+def test_state_that_cannot_be_read_after_a_failure_ends_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (service.house.folder / "people.csv").unlink()
+    service.start()
+
+    def refused(path: Path) -> None:
+        raise StateError(f"The state {path} cannot be used")
+
+    monkeypatch.setattr(daemon, "open_for_reading", refused)
+    count = len(service.runs())
+    service.until(service.clock.now_s() + HOUR_S)
+    assert len(service.runs()) == count + 12
 
 
 def test_status_tells_when_it_is_tried_again(service: Service) -> None:
