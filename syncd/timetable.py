@@ -25,6 +25,7 @@ from syncd.state.store import open_for_reading
 from syncd.state.story import SyncNow, sync_now
 
 CLOCK_CHANGED = "clock.changed"  # the machine's clock was put right by so many seconds
+MOMENT_S = 0.001  # less than there is between two moments
 STEP_S_MIN = 1.0  # less is how a clock is usually corrected
 # As cron does: a clock that is put back by less does not run a time of the day again that has been.
 REPEAT_S_MIN = 3 * 3600.0
@@ -46,7 +47,7 @@ class _Moments(BaseTrigger):  # type: ignore[misc]
     """The moments of a schedule. APScheduler's own run a time of day twice in autumn, or lose one in spring."""
 
     def __init__(self, schedule: Schedule, zone: ZoneInfo) -> None:
-        self.schedule, self._zone = schedule, zone
+        self.schedule, self.zone = schedule, zone
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """The first that is later than `now`; of an interval, counted from the last one."""
@@ -57,7 +58,7 @@ class _Moments(BaseTrigger):  # type: ignore[misc]
                     seconds=seconds
                 )
             case Cron():
-                return _moment(next_cron_s(self.schedule, self._zone, now.timestamp()))
+                return _moment(next_cron_s(self.schedule, self.zone, now.timestamp()))
             case _:
                 assert_never(self.schedule)
 
@@ -90,13 +91,16 @@ class Timetable:
                 self._jobs.remove_job(name)
 
     def put_off(self, name: str, until_s: float) -> bool:
-        """It is due at `until_s` at the earliest, and then by its schedule. Returns whether that is later than it was."""
+        """Let no moment of its schedule before `until_s` count. Returns whether it is due later than it was."""
         with self._lock:
             job = self._jobs.get_job(name)
-            later = job is not None and job.next_run_time < _moment(until_s)
-            if later:
-                self._put_off(job, _moment(until_s))
-        return later
+            if job is None or job.next_run_time >= _moment(until_s):
+                return False
+            moments = job.trigger
+            if isinstance(moments, _Moments):
+                until_s = not_before_s(moments.schedule, moments.zone, until_s)
+            self._put_off(job, _moment(until_s))
+        return True
 
     def clear(self) -> None:
         """Nothing is due any more."""
@@ -165,6 +169,13 @@ def next_start_s(sync: SyncSettings, *, completed_s: float | None, now_s: float)
         completed_s=completed_s,
         now_s=now_s,
         next_s=lambda cron, after_s: next_cron_s(cron, zone, after_s),
+    )
+
+
+def not_before_s(schedule: Schedule, zone: ZoneInfo, until_s: float) -> float:
+    """When it starts that may not start before `until_s`: an interval then, a cron expression at its first moment from then on."""
+    return (
+        until_s if isinstance(schedule, Every) else next_cron_s(schedule, zone, until_s - MOMENT_S)
     )
 
 

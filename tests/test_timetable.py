@@ -198,6 +198,23 @@ def test_what_is_due_once_comes_once(clock: SteppedClock) -> None:
     assert timetable.take_due() == []
 
 
+def test_what_is_put_off_keeps_to_the_hours_of_its_schedule(clock: SteppedClock) -> None:
+    """A cron expression may say when people are mailed at all."""
+    timetable = Timetable(clock)
+    clock.advance_s(7.5 * HOUR_S)  # half past seven in the evening
+    begin_s = clock.now_s()
+    office, interval = parse_schedule("*/5 7-19 * * *"), parse_schedule("every 5 minutes")
+    for name, schedule in (("office", office), ("interval", interval)):
+        timetable.put(name, begin_s + 5 * MINUTE_S, schedule)
+        assert timetable.put_off(name, begin_s + HOUR_S)
+        assert not timetable.put_off(name, begin_s + 30 * MINUTE_S)
+    due = {name: at_s for at_s, name in timetable.outlook()}
+    assert due["interval"] == begin_s + HOUR_S
+    assert due["office"] == next_cron_s(office, ZoneInfo("UTC"), begin_s + HOUR_S)
+    assert datetime.fromtimestamp(due["office"], UTC).hour == 7
+    assert not timetable.put_off("nobody", begin_s + DAY_S)
+
+
 def test_interval_is_kept_across_a_change_of_the_clocks() -> None:
     clock = FakeClock(datetime(2026, 3, 29, 0, 45, tzinfo=UTC).timestamp())
     timetable = Timetable(clock)

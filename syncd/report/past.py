@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from syncd.core.change import Edit
 from syncd.core.schedule import Cron
@@ -64,15 +65,18 @@ class SyncOutlook:
 
 def outlook(settings: "Settings", db: "Connection | None", *, now_s: float) -> list[SyncOutlook]:
     """Every sync, in the file's order. db: None before the first run."""
-    from syncd.timetable import next_start_s, rests_until_s
+    from syncd.timetable import next_start_s, not_before_s, rests_until_s
 
     found = []
     for name, sync in settings.syncs.items():
         standing = story.sync_now(db, name) if db else story.never_run(name)
         next_s = next_start_s(sync, completed_s=standing.completed_s, now_s=now_s)
         until_s = rests_until_s(standing)
-        rests = next_s is not None and next_s < until_s
-        found.append(SyncOutlook(standing, until_s if rests else next_s, _schedule(sync), rests))
+        rests = False
+        if sync.schedule is not None and next_s is not None and next_s < until_s:
+            rests = True
+            next_s = not_before_s(sync.schedule, ZoneInfo(sync.timezone), until_s)
+        found.append(SyncOutlook(standing, next_s, _schedule(sync), rests))
     return found
 
 
