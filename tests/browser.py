@@ -18,6 +18,7 @@ import pytest
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of a reference, fixed by the standard
 PATIENCE_S = 30.0  # only a failing test waits that long
+PAUSE_S = 0.02
 KEYS = {"tab": "\ue004", "enter": "\ue007", "space": " "}
 FLAGS = (
     "--headless=new",
@@ -31,6 +32,10 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "no Chromium here: install chromium and chromium-driver (Debian, Ubuntu), or run .ci/run with CI=true"
 
 
+class RefusedError(AssertionError):
+    """What the driver says instead of doing it."""
+
+
 class Browser:
     """One window."""
 
@@ -42,7 +47,8 @@ class Browser:
         url = f"/session/{self._session}{path}"
         answer = self._driver.request(method, url, json=body if method == "POST" else None)
         value = answer.json()["value"]
-        assert answer.status_code == 200, value
+        if answer.status_code != 200:
+            raise RefusedError(f"{value['error']}: {value['message']}")
         return value
 
     def open(self, url: str) -> None:
@@ -56,18 +62,30 @@ class Browser:
         """What this JavaScript returns; it comes from the driver, so the page's own policy does not hold it."""
         return self.command("POST", "/execute/sync", script=text, args=list(values))
 
-    def find(self, css: str) -> str:
-        """The first element; there must be one."""
-        return str(self.command("POST", "/element", using="css selector", value=css)[ELEMENT])
-
     def text(self, css: str = "body") -> str:
-        return str(self.command("GET", f"/element/{self.find(css)}/text"))
+        """The words of the first such element."""
+        return str(self._first(css, "GET", "text"))
 
     def type(self, css: str, text: str) -> None:
-        self.command("POST", f"/element/{self.find(css)}/value", text=text)
+        self._first(css, "POST", "value", text=text)
 
     def click(self, css: str) -> None:
-        self.command("POST", f"/element/{self.find(css)}/click")
+        self._first(css, "POST", "click")
+
+    def _first(self, css: str, method: str, action: str, **body: Any) -> Any:
+        """A command to the first such element, as soon as that can be done.
+
+        The page may be on its way, or be just going away: chromedriver has several words for that, not only those of the standard.
+        """
+        end_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                found = self.command("POST", "/element", using="css selector", value=css)[ELEMENT]
+                return self.command(method, f"/element/{found}/{action}", **body)
+            except RefusedError:
+                if time.monotonic() > end_s:
+                    raise
+            time.sleep(PAUSE_S)
 
     def press(self, *keys: str) -> None:
         """Keys, to whatever has the focus."""
@@ -159,4 +177,4 @@ def until(true: Callable[[], bool]) -> None:
     end_s = time.monotonic() + PATIENCE_S
     while not true():
         assert time.monotonic() < end_s, "it never came"
-        time.sleep(0.02)
+        time.sleep(PAUSE_S)
