@@ -32,6 +32,7 @@ from syncd.errors import ConfigError, Interrupted, StateBusy, StateError, SyncdE
 from syncd.log import told_bug
 from syncd.lookout import Lookout
 from syncd.notify import Notifier
+from syncd.reading import Feed
 from syncd.state.store import change, explained, open_for_reading
 from syncd.state.story import SyncNow, sync_now
 from syncd.timetable import Timetable, first_starts, rests_until_s
@@ -68,7 +69,9 @@ SYNC_COMPLETED = "sync.completed"  # with the numbers of `syncd sync --json`
 SYNC_RESTS = (
     "sync.rests"  # it has failed so often in a row: its next run is put off by so many seconds
 )
-SYNC_SKIPPED = "sync.skipped"  # a sync fell due while its last run was still going on
+SYNC_SKIPPED = (
+    "sync.skipped"  # a sync fell due while its last run was still going on, or its source was late
+)
 
 log = structlog.get_logger("syncd.daemon")
 
@@ -110,6 +113,7 @@ class Daemon:
         self._timetable = Timetable(clock)
         self._due: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._running: tuple[str, ...] = ()
+        self._late: dict[str, Feed] = {}  # whose sources have not begun to answer
         self._whole_s: float | None = None  # when this process last ended a run of all syncs
         self._worker = threading.Thread(target=self._work, name="runs", daemon=True)
         self._pulse = Pulse(clock=clock, notifier=notifier)
@@ -156,6 +160,7 @@ class Daemon:
     def tick(self) -> None:
         """Hand on what is due. While nothing runs, having looked is the progress that the watchdog waits for."""
         self._hand_on()
+        self._hand_on_late()
         if self._worker.is_alive() and not self._running:
             self._pulse.feed()
 
@@ -170,6 +175,7 @@ class Daemon:
             log.error(CONFIG_REFUSED, error=str(error), kept="the old one")  # noqa: TRY400
         else:
             self._settings, self._firsts = settings, firsts
+            self._let_go_late()
             self._schedule()
             log.info(CONFIG_RELOADED, syncs=list(firsts), by_hand=self._by_hand())
             if _listens(settings) != self._listens:
@@ -206,11 +212,34 @@ class Daemon:
         for name in self._timetable.take_due():
             self._fall_due(name)
 
+    def _hand_on_late(self) -> None:
+        """Sources that have begun to answer, or whose time is up."""
+        for name in self._waiting():
+            late = self._late[name].late
+            if late is not None and late.stream.is_due():
+                late.called = True
+                self._due.put(name)
+
+    def _let_go_late(self) -> None:
+        """What hangs is asked anew: the change may be about that."""
+        for name in list(self._late):
+            feed = self._late.pop(name, None)
+            if feed is not None and feed.late is not None:
+                feed.late.stream.let_go()
+
+    def _waiting(self) -> list[str]:
+        """Syncs whose sources have not begun to answer, and that no run was called for since."""
+        return [
+            name for name, feed in list(self._late.items()) if feed.late and not feed.late.called
+        ]
+
     def _fall_due(self, name: str) -> None:
         name = name.removeprefix(RETRY_JOB)
         # As with a timer of systemd: what still runs when it falls due again is not started twice.
         if name in self._running:
             log.info(SYNC_SKIPPED, sync=name, why="its last run has not ended yet")
+        elif name in self._waiting():
+            log.info(SYNC_SKIPPED, sync=name, why="its source has not begun to answer yet")
         else:
             self._due.put(name)
 
@@ -249,7 +278,9 @@ class Daemon:
         try:
             log.info(RUN_STARTED, syncs=list(names))
             order = run.Order(names=names)
-            results = run.sync(settings, order, clock=self._clock, watch=self._pulse)
+            results = run.sync(
+                settings, order, clock=self._clock, watch=self._pulse, late=self._late
+            )
         except Interrupted:
             log.info(RUN_INTERRUPTED, syncs=list(names))
         except StateBusy as error:
@@ -264,7 +295,7 @@ class Daemon:
         except Exception as problem:  # noqa: BLE001 - told, and the rest goes on
             told_bug(log, problem, syncs=list(names))  # it must not end the other syncs
         else:
-            if len(names) == len(settings.syncs):
+            if len(results) == len(settings.syncs):
                 self._whole_s = self._clock.now_s()
             for result in results:
                 _tell(result)

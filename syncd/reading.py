@@ -38,7 +38,7 @@ from syncd.state.reads import (
     tally_all_same,
 )
 from syncd.state.store import State
-from syncd.stream import Leash, Stream
+from syncd.stream import LateError, Leash, Stream
 from syncd.watch import Watch
 
 T = TypeVar("T")
@@ -54,7 +54,8 @@ ALWAYS_KNOWN = frozenset({"record", "_id"})  # names that every record has
 class Feed:
     """One sync's side of a read: its settings, its source, its compiled mapping. names_known: they were compared with the source's.
 
-    time_limit_s: how long the source is waited for in all. leash: the clock that its connector was given.
+    time_limit_s: how long the source is waited for in all. leash: the clock that its connector was given. late: a read that has begun,
+    and that the next run goes on with.
     """
 
     settings: SyncSettings
@@ -64,11 +65,20 @@ class Feed:
     time_limit_s: float
     leash: Leash
     names_known: bool = False
+    late: "Late | None" = None
 
     @property
     def name(self) -> str:
         """The sync's name."""
         return self.settings.name
+
+    def is_like(self, other: "Feed") -> bool:
+        """Whether the other would read the same in the same way."""
+        return (self.settings, self.version, self.time_limit_s) == (
+            other.settings,
+            other.version,
+            other.time_limit_s,
+        )
 
 
 @contextlib.contextmanager
@@ -110,7 +120,7 @@ def check_names(feed: Feed) -> None:
         return
     stream = _stream(feed, partial(_compared, feed))
     try:
-        list(stream)
+        stream.drain(lambda _: None)
     finally:
         stream.close()
 
@@ -138,6 +148,16 @@ class Asked:
 Given = Asked | Event | Table
 
 
+@dataclass(slots=True)
+class Late:
+    """A read whose source has not begun to answer yet. sync, full: what it was asked by. called: a run is to go on with it."""
+
+    stream: Stream[Given]
+    sync: SyncRow
+    full: bool
+    called: bool = False
+
+
 def _stream(feed: Feed, make: Callable[[], Iterator[T]]) -> Stream[T]:
     return Stream(make, source=feed.settings.source, limit_s=feed.time_limit_s, leash=feed.leash)
 
@@ -148,7 +168,7 @@ def ask(feed: Feed, sync: SyncRow, *, full: bool, now_s: int) -> Stream[Given]:
 
 
 def _ask(feed: Feed, sync: SyncRow, *, full: bool, now_s: int) -> Iterator[Given]:
-    """In the source's own thread: Asked, then the events of the read."""
+    """In the source's own thread: Asked, as soon as the source begins to answer; then the events of the read."""
     same_version = sync.version == feed.version
     with asking(feed.settings.source):
         token = feed.connector.token() if feed.connector.ABILITIES.token else None
@@ -160,11 +180,14 @@ def _ask(feed: Feed, sync: SyncRow, *, full: bool, now_s: int) -> Iterator[Given
     age_s = -1 if sync.full_at is None else now_s - sync.full_at
     due_full = not 0 <= age_s < feed.settings.full_every_s  # below 0: our clock was ahead then
     cursor = None if full or due_full or not same_version else sync.cursor
-    yield Asked(token, cursor)
     names = feed.mapping.names
     request = Request(cursor=cursor, fields=None if "record" in names else names)
     with asking(feed.settings.source), contextlib.closing(_events(feed, request)) as events:
-        yield from events
+        first = next(events, None)
+        yield Asked(token, cursor)
+        if first is not None:
+            yield first
+            yield from events
 
 
 def _with_id(feed: Feed) -> bool:
@@ -179,36 +202,49 @@ def _events(feed: Feed, request: Request) -> Generator[Event | Table, None, None
         yield from connector.read(request)
 
 
-def read(state: State, sync: SyncRow, feed: Feed, *, full: bool, now_s: int, watch: Watch) -> Read:
-    """Read the whole source into the scratch tables. Raises SourceError, ConfigError: then nothing of it counts."""
+def read(
+    state: State,
+    sync: SyncRow,
+    feed: Feed,
+    *,
+    full: bool,
+    now_s: int,
+    watch: Watch,
+    patient: bool = True,
+) -> Read:
+    """Read the whole source into the scratch tables. Raises SourceError, ConfigError: then nothing of it counts.
+
+    Not patient: LateError where the source has not begun to answer; then `feed.late` is to be given to the next run.
+    """
     prepare_stage(state)  # first of all: whatever fails, nothing of an earlier read stands there
-    stream = ask(feed, sync, full=full, now_s=now_s)
+    late, feed.late = feed.late, None
+    stream = late.stream if late else ask(feed, sync, full=full, now_s=now_s)
     try:
-        return _taken(state, sync, feed, stream, watch)
+        return _taken(state, sync, feed, stream, watch, patient=patient)
+    except LateError:
+        feed.late = Late(stream, sync, full)
+        raise
     finally:
-        stream.close()
+        if feed.late is None:
+            stream.close()
 
 
-def _taken(state: State, sync: SyncRow, feed: Feed, stream: Stream[Given], watch: Watch) -> Read:
-    given = iter(stream)
-    asked = next(given)
-    assert isinstance(asked, Asked)
-    if asked.unchanged:
-        return tally_all_same(state, sync)
+def _taken(
+    state: State, sync: SyncRow, feed: Feed, stream: Stream[Given], watch: Watch, *, patient: bool
+) -> Read:
     watch.phase(feed.name, "read", sync.read_count)
     broken: SourceError | None = None
     with state.tx(scratch_only=True):
         reading = _Reading(state, sync, feed, watch)
         try:
-            found = reading.take(cast("Iterator[Event | Table]", given), asked.cursor)
+            found = reading.take(stream, patient=patient)
         except DuplicateKey as error:
             broken = reading.with_first_place(error) if stream.close() else error
         except SourceError as error:
             broken = error  # what was read until then stays on the stage: it may say who opted out
     if broken is not None:
         raise broken
-    found.token = asked.token
-    return found
+    return tally_all_same(state, sync) if found.unchanged_source else found
 
 
 class _Reading:
@@ -220,18 +256,11 @@ class _Reading:
         self._found = Read()
         self._with_id = _with_id(feed)
 
-    def take(self, events: Iterator[Event | Table], cursor: str | None) -> Read:
-        """Everything until its end. Raises SourceError."""
+    def take(self, stream: Stream[Given], *, patient: bool) -> Read:
+        """Everything until its end. Raises SourceError, LateError."""
         found = self._found
-        found.full = cursor is None
         try:
-            for event in events:
-                if type(event) is Table:  # the hot paths first
-                    self._table(event)
-                elif type(event) is Record:
-                    self._record(event)
-                else:
-                    self._other(event)
+            stream.drain(self._event, patient=patient)
             self._walk.finish()
         except SourceError:
             self._walk.keep_opt_outs()
@@ -242,6 +271,14 @@ class _Reading:
             self._walk.mark_gone(list(self._walk.unseen()))
         count_staged(self._state, found)
         return found
+
+    def _event(self, event: Given) -> None:
+        if type(event) is Table:  # the hot paths first
+            self._table(event)
+        elif type(event) is Record:
+            self._record(event)
+        else:
+            self._other(event)
 
     def _table(self, table: Table) -> None:
         """Many records at once: where all are as before, nothing is done for each but its fingerprint."""
@@ -254,11 +291,14 @@ class _Reading:
         found.read += count
         self._watch.advance(count)
         known = self._walk.find_all(table.keys, table.place)
-        wanted = [one is not None and one[2] is None for one in known]
-        if all(wanted) and fingerprints == [one and one[1] for one in known]:
-            found.same += count
-            return
-        for index, (before, fingerprint) in enumerate(zip(known, fingerprints, strict=True)):
+        differing = [
+            index
+            for index, (before, fingerprint) in enumerate(zip(known, fingerprints, strict=True))
+            if before is None or before[1] != fingerprint or before[2] is not None
+        ]
+        found.same += count - len(differing)
+        for index in differing:
+            before, fingerprint = known[index], fingerprints[index]
             if before is not None and before[1] == fingerprint and before[2] != GONE:
                 found.add_same(before[2])
                 continue
@@ -290,12 +330,16 @@ class _Reading:
             return
         self._walk.stage(known, key, fingerprint, outcome or mapping.map(fields), record.place)
 
-    def _other(self, event: Event | Table) -> None:
+    def _other(self, event: Given) -> None:
+        found = self._found
         match event:
+            case Asked(token, cursor, unchanged):
+                found.token, found.unchanged_source = token, unchanged
+                found.full = cursor is None and not unchanged
             case Checkpoint(cursor):
-                self._found.cursor = cursor
+                found.cursor = cursor
             case Resync(reason):
-                self._found.full, self._found.resync = True, reason
+                found.full, found.resync = True, reason
             case Tombstone(key):
                 self._gone(key)
             case Merged(loser, winner):
@@ -319,13 +363,18 @@ class _Reading:
             return error
         names = self._feed.mapping.names
         request = Request(fields=None if "record" in names else names)
+
+        def look(event: Event) -> None:
+            if isinstance(event, Record):
+                key = event.key or self._feed.mapping.map(event.fields).email or ""
+                if key == error.key and event.place != error.place:
+                    raise DuplicateKey(error.key, error.place, first=event.place)
+
         stream = _stream(self._feed, lambda: self._feed.connector.read(request))
         try:
-            for event in stream:
-                if isinstance(event, Record):
-                    key = event.key or self._feed.mapping.map(event.fields).email or ""
-                    if key == error.key and event.place != error.place:
-                        return DuplicateKey(error.key, error.place, first=event.place)
+            stream.drain(look)
+        except DuplicateKey as told:
+            return told
         finally:
             stream.close()
         return error

@@ -35,7 +35,7 @@ from syncd.state.groups import Groups
 from syncd.state.links import SyncRule
 from syncd.state.reads import Read, SyncRow
 from syncd.state.store import State, hold, open_state
-from syncd.stream import Leash
+from syncd.stream import LateError, Leash
 from syncd.upload import listing
 from syncd.upload.campaigns import meet_campaigns, read_campaigns
 from syncd.upload.pool import Pool
@@ -70,12 +70,21 @@ class Order:
         return self.email is not None or self.limit is not None
 
 
-def sync(settings: Settings, order: Order, *, clock: Clock, watch: Watch) -> list[SyncResult]:
+def sync(
+    settings: Settings,
+    order: Order,
+    *,
+    clock: Clock,
+    watch: Watch,
+    late: dict[str, Feed] | None = None,
+) -> list[SyncResult]:
     """One run of the named syncs; their results, in the order of the configuration.
 
     Raises ConfigError, UsageError, StateError, Interrupted; what a source or FluenzR refuses is in the results.
+    late: for whoever goes on to other runs meanwhile. A sync whose source does not begin to answer is put there instead of being
+    waited for, is none of the results, and is taken from there when it is named again.
     """
-    with _opened(settings, order, clock, watch, rehearsal=False) as run:
+    with _opened(settings, order, clock, watch, rehearsal=False, late=late) as run:
         results = run.execute()
         after_run(settings, run.state, results)
         return results
@@ -106,14 +115,22 @@ def versions(settings: Settings, names: tuple[str, ...]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _opened(
-    settings: Settings, order: Order, clock: Clock, watch: Watch, *, rehearsal: bool
+    settings: Settings,
+    order: Order,
+    clock: Clock,
+    watch: Watch,
+    *,
+    rehearsal: bool,
+    late: dict[str, Feed] | None = None,
 ) -> Iterator["_Run"]:
     """Everything that a run needs, taken in the order in which it can fail, and given back."""
     feeds = [feed_of(settings, sync, clock) for sync in _named(settings, order.names)]
     if order.sealed is not None:
         current = {feed.name: feed.version for feed in feeds}
         order.sealed.check(fluenzr=settings.fluenzr.base_url, syncs=current)
-    if len(feeds) == 1:  # with several, one source that lost a column does not stop the others
+    if (
+        len(feeds) == 1 and late is None
+    ):  # with several, one source that lost a column does not stop the others
         with contextlib.suppress(SourceError):  # said again, and counted, when the source is read
             check_names(feeds[0])
     fluenzr = settings.fluenzr
@@ -133,7 +150,7 @@ def _opened(
         meanwhile = None if rehearsal else partial(events.take_over, state)
         pool = Pool(clock, api, meanwhile=meanwhile)
         try:
-            yield _Run(settings, order, feeds, state, api, pool, clock, watch)
+            yield _Run(settings, order, feeds, state, api, pool, clock, watch, late)
         finally:
             pool.close()
 
@@ -183,8 +200,10 @@ class _Run:
         pool: Pool,
         clock: Clock,
         watch: Watch,
+        late: dict[str, Feed] | None,
     ) -> None:
         self.settings, self.order, self.state, self.clock = settings, order, state, clock
+        self._late = late
         self._started_s, self.account_listed = clock.monotonic_s(), False
         with state.tx():
             number = runs.start_run(state, now_s=int(clock.now_s()))
@@ -205,9 +224,23 @@ class _Run:
             self.session.only_stepped = True
         steps.prepare_stepped(state)
         self.parts = [
-            Part(feed, row, SyncResult(number, feed.name, refused=[] if order.sealed else None))
+            Part(
+                self._begun(feed, row),
+                row,
+                SyncResult(number, feed.name, refused=[] if order.sealed else None),
+            )
             for feed, row in zip(feeds, rows, strict=True)
         ]
+
+    def _begun(self, feed: Feed, row: SyncRow) -> Feed:
+        """Where a run before has begun to read this sync, with the same words: go on with that."""
+        kept = self._late.pop(feed.name, None) if self._late else None
+        if kept is None or kept.late is None:
+            return feed
+        if kept.is_like(feed) and (kept.late.sync, kept.late.full) == (row, self.order.full):
+            return kept
+        kept.late.stream.let_go()
+        return feed
 
     # --- a real run -------------------------------------------------------------------------------------------
 
@@ -217,6 +250,7 @@ class _Run:
             self._prepare()
             for part in self.parts:
                 self._step(part, self._ground())
+            self.parts = [part for part in self.parts if not part.late]
             opt_out(self.session, self.rules)
             if self.order.sealed:
                 self._meet_pending()
@@ -296,6 +330,9 @@ class _Run:
                 part.promoted = not step.trips
                 if step.trips:
                     part.result.status, part.ended = Status.HELD, True
+        except LateError:
+            assert self._late is not None
+            part.late, self._late[part.feed.name] = True, part.feed
         except (SourceError, ConfigError) as error:
             self._fail(part, error)
         part.result.requests += self.session.api.requests - before
@@ -310,6 +347,7 @@ class _Run:
                 full=self.order.full,
                 now_s=now_s,
                 watch=self.session.watch,
+                patient=self._late is None,
             )
         except (SourceError, ConfigError):
             with state.tx():

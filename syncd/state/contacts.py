@@ -159,10 +159,10 @@ def unmark(state: State, who: Person) -> None:
 
 
 def confirm(state: State, cid: int, sent: Payload, *, run: int) -> None:
-    """The perfectly expected answer: FluenzR has `sent` of ours."""
+    """The perfectly expected answer: FluenzR has `sent` of ours. Where that is what is wanted, nothing is left to do."""
     state.write(
-        "UPDATE contact SET sent_as=iif(want=?1,'=',?1),inflight=NULL,body=NULL,unsettled=0,err=NULL,tries=0,wrote_run=?2"
-        " WHERE cid=?3",
+        "UPDATE contact SET sent_as=iif(want=?1,'=',?1),todo=iif(want=?1 AND state='ok' AND move_to IS NULL,0,todo),"
+        "inflight=NULL,body=NULL,unsettled=0,err=NULL,tries=0,wrote_run=?2 WHERE cid=?3",
         sent.dump(), run, cid,
     )  # fmt: skip
     ledger.confirm(state, cid)

@@ -1,0 +1,223 @@
+"""A source that does not begin to answer: others do not wait for it, and what it says in the end counts."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from house import House, house_fixture, row
+from service import MINUTE_S, Service
+from stuck import gate_fixture
+from test_stuck_source import PATIENCE_S, configure, stream
+
+from syncd import run
+from syncd.core.result import Status, SyncResult
+from syncd.errors import SourceError
+from syncd.reading import Feed
+from syncd.stream import LateError, Leash, Stream
+from syncd.testing.clock import FakeClock
+from syncd.watch import Nobody
+
+__all__ = ["gate_fixture", "house_fixture"]
+
+DAY_S = 86_400.0
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here waits five minutes."""
+    monkeypatch.setattr("syncd.stream.LATE_S", 0.1)
+
+
+def sync(house: House, late: dict[str, Feed], *names: str) -> dict[str, SyncResult]:
+    """One run as the daemon makes it; the results by sync."""
+    results = run.sync(
+        house.settings, run.Order(names=names), clock=house.clock, watch=Nobody(), late=late
+    )
+    return {result.sync: result for result in results}
+
+
+def begun(feed: Feed) -> bool:
+    """Wait until its source has begun to answer."""
+    assert feed.late is not None
+    for _ in range(int(PATIENCE_S / 0.02)):
+        if feed.late.stream.is_due():
+            return True
+        threading.Event().wait(0.02)
+    return False
+
+
+@pytest.mark.parametrize("at", ["token", "fields", "first"])
+def test_others_go_on_and_it_is_taken_up_again_when_it_answers(
+    house: House, gate: Path, at: str
+) -> None:
+    configure(house, at=at, limit="1 day")
+    late: dict[str, Feed] = {}
+    results = sync(house, late)
+    assert list(results) == ["people"]
+    assert results["people"].created == 1
+    assert list(late) == ["stuck"]
+    assert not late["stuck"].late.stream.is_due()  # type: ignore[union-attr]
+    assert list(sync(house, late)) == ["people"]  # as often as others run
+    gate.touch()
+    assert begun(late["stuck"])
+    assert sync(house, late, "stuck")["stuck"].created == 3
+    assert late == {}
+    assert len(house.everybody()) == 4
+
+
+def test_whoever_is_asked_for_once_is_waited_for(house: House, gate: Path) -> None:
+    """A command has no later run. What a source says of opt-outs counts before others are sent."""
+    configure(house, at="first", limit="1 day", opted_out="ann")
+    house.write(row(1, "ann@example.com"), row(2, "dan@example.com"))
+    threading.Timer(0.5, gate.touch).start()
+    stuck, people = house.sync_all()
+    assert (stuck.status, people.created) == (Status.OK, 1)
+    assert "ann@example.com" not in house.everybody()
+
+
+def test_it_is_cut_off_when_its_time_is_up_in_the_end(house: House, gate: Path) -> None:
+    configure(house, at="first", limit="20 minutes")
+    late: dict[str, Feed] = {}
+    sync(house, late)
+    house.later(minutes=21)
+    assert late["stuck"].late.stream.is_due()  # type: ignore[union-attr]
+    result = sync(house, late, "stuck")["stuck"]
+    assert result.status is Status.FAILED
+    assert result.error is not None
+    assert "had not ended after 1200 seconds" in result.error
+    assert late == {}
+
+
+def test_read_by_another_run_meanwhile_it_is_asked_anew(house: House, gate: Path) -> None:
+    """What it was asked by (a cursor, a token) is not what the state knows now."""
+    configure(house, at="first", limit="1 day")
+    late: dict[str, Feed] = {}
+    sync(house, late)
+    feed = late["stuck"]
+    gate.touch()
+    assert house.sync("stuck").created == 3
+    result = sync(house, late, "stuck")["stuck"]
+    assert (result.status, result.read, result.created) == (Status.OK, 3, 0)
+    assert feed.leash.stopped(), "the first read was not let go"
+
+
+def test_books_of_a_run_whose_only_source_is_late_are_closed(house: House, gate: Path) -> None:
+    configure(house, at="first", limit="1 day")
+    assert sync(house, {}, "stuck") == {}
+    assert house.query("SELECT 1 FROM run WHERE ended_at IS NULL") == []
+
+
+def test_daemon_runs_the_others_in_their_time(house: House, gate: Path) -> None:
+    configure(house, at="first", limit="20 minutes", schedule="every 5 minutes")
+    service = Service(house)
+    service.start()
+    began_s = service.clock.now_s()
+    for _ in range(3):
+        service.next()
+    assert {(one["sync"], one["status"]) for one in house.query("SELECT * FROM run_sync")} == {
+        ("people", "ok")
+    }
+    assert service.clock.now_s() - began_s == pytest.approx(15 * MINUTE_S, abs=5)
+    gate.touch()
+    for _ in range(100):
+        service.next()
+        if len(house.everybody()) == 4:
+            break
+    service.stop()
+    assert len(house.everybody()) == 4
+    assert house.query("SELECT 1 FROM run_sync WHERE sync='stuck' AND status<>'ok'") == []
+
+
+def test_daemon_that_reloads_asks_it_anew(house: House, gate: Path) -> None:
+    configure(house, at="first", limit="1 day", schedule="every 5 minutes")
+    service = Service(house)
+    service.start()
+    (house.folder / "config.toml").write_text(
+        (house.folder / "config.toml").read_text().replace('at = "first"', 'at = "second"')
+    )
+    gate.touch()
+    with service.clock.tick:
+        service.daemon.reload()
+    service.hear(1)
+    service.next()
+    service.stop()
+    assert len(house.everybody()) == 4
+
+
+# --- the stream itself -------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_handled_while_nobody_listens_and_all_of_it_after() -> None:
+    gate = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        gate.wait(PATIENCE_S)
+        yield from range(100)
+
+    given, early, found = stream(numbers), list[int](), list[int]()
+    for _ in range(2):
+        with pytest.raises(LateError):
+            given.drain(early.append, patient=False)
+    assert not given.is_due()
+    gate.set()
+    while not given.is_due():
+        threading.Event().wait(0.01)
+    given.drain(found.append, patient=False)
+    assert (early, found) == ([], list(range(100)))
+    assert given.close()
+
+
+def test_what_fails_before_it_begins_says_so_when_it_is_drained() -> None:
+    gate = threading.Event()
+
+    def broken() -> Iterator[int]:
+        gate.wait(PATIENCE_S)
+        raise SourceError("no such table")
+        yield 1
+
+    given = stream(broken)
+    with pytest.raises(LateError):
+        given.drain(print, patient=False)
+    gate.set()
+    while not given.is_due():
+        threading.Event().wait(0.01)
+    with pytest.raises(SourceError, match="no such table"):
+        given.drain(print, patient=False)
+
+
+def test_source_that_has_answered_waits_for_us_as_long_as_we_need() -> None:
+    clock, gate = FakeClock(), threading.Event()
+
+    def numbers() -> Iterator[int]:
+        gate.wait(PATIENCE_S)
+        yield from range(3)
+
+    given = Stream(numbers, source="crm", limit_s=DAY_S, leash=Leash(clock))
+    with pytest.raises(LateError):
+        given.drain(print, patient=False)
+    gate.set()
+    while not given.is_due():
+        threading.Event().wait(0.01)
+    clock.sleep_s(2 * DAY_S)
+    found: list[int] = []
+    given.drain(found.append)
+    assert found == [0, 1, 2]
+
+
+def test_source_that_is_let_go_ends_when_it_can() -> None:
+    gate, ended = threading.Event(), threading.Event()
+
+    def numbers() -> Iterator[int]:
+        try:
+            gate.wait(PATIENCE_S)
+            yield 1
+        finally:
+            ended.set()
+
+    given = stream(numbers)
+    with pytest.raises(LateError):
+        given.drain(print, patient=False)
+    given.let_go()
+    gate.set()
+    assert ended.wait(PATIENCE_S)
