@@ -19,6 +19,7 @@ import pytest
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of a reference, fixed by the standard
 PATIENCE_S = 30.0  # only a failing test waits that long
 PAUSE_S = 0.02
+STARTS_MAX = 5  # of chromedriver
 KEYS = {"tab": "\ue004", "enter": "\ue007", "space": " "}
 FLAGS = (
     "--headless=new",
@@ -160,16 +161,26 @@ def browser() -> Iterator[Browser]:
 @contextmanager
 def _driver(program: str) -> Iterator[int]:
     """chromedriver, on a free port."""
-    command = [program, "--port=0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            line = next(one for one in process.stdout if "started successfully on port" in one)
-            yield int(line.rstrip(".\n").split()[-1])
-        finally:
-            process.terminate()
+    for process in _started(program):
+        with process:
+            try:
+                assert process.stdout is not None
+                lines = (one for one in process.stdout if "started successfully on port" in one)
+                line = next(lines, None)
+                if line is not None:
+                    yield int(line.rstrip(".\n").split()[-1])
+                    return
+            finally:
+                process.terminate()
+    pytest.fail(f"{program} does not start")
+
+
+def _started(program: str) -> Iterator[subprocess.Popen[str]]:
+    """Again where it has ended at once: the port that was free in IPv6 may be somebody's in IPv4."""
+    for _ in range(STARTS_MAX):
+        yield subprocess.Popen(
+            [program, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
 
 
 def until(true: Callable[[], bool]) -> None:
