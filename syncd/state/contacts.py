@@ -115,11 +115,9 @@ def mark(
     enters: Iterable[int] = (),
     mails: Sequence[int] = (),
     tags: Iterable[str] = (),
-    body: Mapping[str, Any] | None = None,
 ) -> None:
     """Commit the intent. joins, enters, tags: what it claims; mails: those of the groups and campaigns that mail whoever joins."""
-    if body is None and how.kind in ("group", "tag"):
-        body = {"g": sorted(joins), "t": sorted(tags)}
+    body = {"g": sorted(joins), "t": sorted(tags)} if how.kind in ("group", "tag") else None
     claimed = replace(
         who.sent,
         groups=who.sent.groups | set(joins),
@@ -133,6 +131,17 @@ def mark(
     )  # fmt: skip
     if mails:
         ledger.claim(state, who.cid, who.email, mails)
+
+
+def mark_updates(state: State, bodies: Iterable[tuple[int, Mapping[str, Any]]], how: Mark) -> None:
+    """The same for field updates, which claim nothing. bodies: cid and the fields that are sent."""
+    state.db.executemany(
+        "UPDATE contact SET inflight=?,inflight_at=?,unsettled=?,body=? WHERE cid=?",
+        (
+            (how.kind, how.server_ms, how.now_s, orjson.dumps(body).decode(), cid)
+            for cid, body in bodies
+        ),
+    )
 
 
 def answered(state: State, cids: Iterable[int]) -> None:

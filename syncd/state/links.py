@@ -249,11 +249,24 @@ FROM record r LEFT JOIN contact c ON c.cid=r.cid WHERE r.rowno=?
 """
 
 
+# Records that stay where they are, as most that have changed do: their contact has their address. Nothing else depends on it.
+STAYING = """
+CREATE TABLE IF NOT EXISTS scratch.staying(rowno INTEGER PRIMARY KEY, cid INTEGER NOT NULL);
+DELETE FROM scratch.staying;
+INSERT INTO scratch.staying SELECT r.rowno,r.cid FROM record r INDEXED BY record_dirty CROSS JOIN contact c ON c.cid=r.cid
+WHERE r.dirty=1 AND r.live=1 AND r.email=c.email AND NOT EXISTS(SELECT 1 FROM never WHERE k=ekey(r.email) AND what='#');
+UPDATE contact SET touch=1 WHERE cid IN (SELECT cid FROM scratch.staying);
+UPDATE record SET dirty=0 WHERE rowno IN (SELECT rowno FROM scratch.staying)
+"""
+
+
 def link(state: State, rules: Mapping[int, SyncRule], undecided: set[int]) -> None:
     """Decide the link of every dirty live record, by priority of its sync. undecided: contacts not to be moved now."""
     for (cid,) in state.rows("SELECT cid FROM contact WHERE move_to IS NOT NULL"):
         if cid not in undecided:
             state.write("UPDATE contact SET move_to=NULL WHERE cid=?", cid)
+    for statement in STAYING.split(";\n"):
+        state.write(statement)  # by `decide_link`: Link.KEEP
     syncs = [row[0] for row in state.rows("SELECT sync FROM sync")]
     for sync in sorted(syncs, key=lambda s: (rules.get(s, GONE_SYNC).rank, s)):
         rownos = state.db.execute(

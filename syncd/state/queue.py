@@ -31,6 +31,8 @@ class Filter:
 ANYBODY = Filter("c.state IN ('ok','new')")
 ABSENT = Filter("c.state='new'")
 PRESENT = Filter("c.state='ok'")
+# ... with custom fields wanted: see `Payload.dump`.
+CUSTOMISED = Filter("c.state='ok' AND c.want NOT GLOB '{\"c\":{},*'")
 IDENTIFIED = Filter("c.state='ok' AND c.rid IS NOT NULL")
 LEAVING = Filter(f"c.want='{Payload(out=True).dump()}'")  # opted out in a source
 MOVING = Filter("c.state='ok' AND c.rid IS NOT NULL AND c.move_to IS NOT NULL")

@@ -116,7 +116,8 @@ def touch_waiting(state: State, sync: SyncRow, *, but: Newcomers = NOBODY) -> No
 
 def let_pass(state: State, cid: int, gids: Iterable[int]) -> None:
     """The guards let these enrolments pass: they may be sent (inside a transaction)."""
-    state.db.executemany("INSERT OR IGNORE INTO judged VALUES(?,?)", [(cid, gid) for gid in gids])
+    for gid in gids:
+        state.write("INSERT OR IGNORE INTO judged VALUES(?,?)", cid, gid)
 
 
 def forget_judged(state: State) -> None:

@@ -58,10 +58,9 @@ def update_many(session: Session, updates: Sequence[Update]) -> Job:
     """One bulk update, fields only; halved while FluenzR refuses it as a whole."""
     people = [update.person for update in updates]
     how = session.mark("update")
+    bodies = ((one.person.cid, {"f": one.fields, "c": one.custom_fields}) for one in updates)
     with session.state.tx():
-        for update in updates:
-            image = {"f": update.fields, "c": update.custom_fields}
-            contacts.mark(session.state, update.person, how, body=image)
+        contacts.mark_updates(session.state, bodies, how)
     session.sent += 1
     clears_with = session.clears_with
     rows = [update_body(update, clears_with=clears_with) for update in updates]

@@ -191,7 +191,7 @@ def _needs_update(todo: Work) -> bool:
 def _reads_before_custom_fields(session: Session) -> Iterator[Job]:
     cids = [
         person.cid
-        for person, todo in _due(session, queue.PRESENT)
+        for person, todo in _due(session, queue.CUSTOMISED)
         if todo.custom_fields and not listed.find(session.state, person.email)
     ]
     yield from (verify_job(session, cid) for cid in cids)
