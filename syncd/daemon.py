@@ -32,7 +32,7 @@ from syncd.errors import ConfigError, Interrupted, StateBusy, StateError, SyncdE
 from syncd.log import told_bug
 from syncd.lookout import Lookout
 from syncd.notify import Notifier
-from syncd.reading import Feed
+from syncd.reading import Feed, Late
 from syncd.state.store import change, explained, open_for_reading
 from syncd.state.story import SyncNow, sync_now
 from syncd.timetable import Timetable, first_starts, rests_until_s
@@ -214,24 +214,22 @@ class Daemon:
 
     def _hand_on_late(self) -> None:
         """Sources that have begun to answer, or whose time is up."""
-        for name in self._waiting():
-            late = self._late[name].late
-            if late is not None and late.stream.is_due():
+        for name, late in self._waiting().items():
+            if late.stream.is_due():
                 late.called = True
                 self._due.put(name)
 
     def _let_go_late(self) -> None:
         """What hangs is asked anew: the change may be about that."""
-        for name in list(self._late):
+        for name in self._late.copy():
             feed = self._late.pop(name, None)
             if feed is not None and feed.late is not None:
                 feed.late.stream.let_go()
 
-    def _waiting(self) -> list[str]:
+    def _waiting(self) -> dict[str, Late]:
         """Syncs whose sources have not begun to answer, and that no run was called for since."""
-        return [
-            name for name, feed in list(self._late.items()) if feed.late and not feed.late.called
-        ]
+        late = {name: feed.late for name, feed in self._late.copy().items()}
+        return {name: one for name, one in late.items() if one is not None and not one.called}
 
     def _fall_due(self, name: str) -> None:
         name = name.removeprefix(RETRY_JOB)
@@ -295,6 +293,8 @@ class Daemon:
         except Exception as problem:  # noqa: BLE001 - told, and the rest goes on
             told_bug(log, problem, syncs=list(names))  # it must not end the other syncs
         else:
+            if settings is not self._settings:
+                self._let_go_late()
             if len(results) == len(settings.syncs):
                 self._whole_s = self._clock.now_s()
             for result in results:

@@ -23,9 +23,7 @@ SOURCE_LATE = "source.late"  # a source has not begun to answer; the other syncs
 # Between two records. No healthy source is silent for so long: HTTP gives a page up after minutes, a program has a limit of its own,
 # and the first row of a slow query comes sooner. Below the watchdog's two hours.
 SILENCE_S_MAX = 3600.0
-POLL_S = (
-    0.02  # how often it is looked whether the source is being waited for, or everything is to stop
-)
+POLL_S = 0.02  # how often it is looked whether it is the source that is waited for
 # How long the beginning of a source is waited for where others wait too. A slow query takes less, and what it says of who opted out
 # counts before anything is sent.
 LATE_S = 300.0
@@ -125,13 +123,12 @@ class Stream(Generic[T]):
 
     def is_due(self) -> bool:
         """It was left for now, and has begun to answer meanwhile, or its time is up: to be drained again."""
-        assert self._since_s is not None
-        waited_s = self._waited_s + self._leash.monotonic_s() - self._since_s
-        return (
-            bool(self._given)
-            or self._ended.is_set()
-            or waited_s > min(self._limit_s, SILENCE_S_MAX)
-        )
+        since_s = self._since_s
+        if since_s is None:
+            return False  # it is being drained
+        waited_s = self._waited_s + self._leash.monotonic_s() - since_s
+        begun = bool(self._given) or self._ended.is_set()
+        return begun or waited_s > min(self._limit_s, SILENCE_S_MAX)
 
     def let_go(self) -> None:
         """Nobody will drain it any more; it ends when it can."""

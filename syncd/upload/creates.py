@@ -55,7 +55,8 @@ def create_many(session: Session, people: Sequence[Creation], gids: tuple[int, .
         leave_in_doubt(session, people)  # some were there, or nothing fits
         return
     with session.state.tx():
-        creating.unmark(session.state, [people[place] for place in bad])
+        if bad:
+            creating.unmark(session.state, [people[place] for place in bad])
         for place, words in bad.items():
             refuse(session, "create", people[place], words, alone=len(people) == 1)
         good = [one for place, one in enumerate(people) if place not in bad] if bad else people
