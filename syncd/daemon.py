@@ -293,13 +293,17 @@ class Daemon:
         except Exception as problem:  # noqa: BLE001 - told, and the rest goes on
             told_bug(log, problem, syncs=list(names))  # it must not end the other syncs
         else:
-            if settings is not self._settings:
-                self._let_go_late()
-            if len(results) == len(settings.syncs):
-                self._whole_s = self._clock.now_s()
-            for result in results:
-                _tell(result)
-            self._spare(settings, [one.sync for one in results if one.status == Status.FAILED])
+            self._ended(settings, results)
+
+    def _ended(self, settings: Settings, results: list[SyncResult]) -> None:
+        """A run has come to its end."""
+        if settings is not self._settings:
+            self._let_go_late()
+        if len(results) == len(settings.syncs):
+            self._whole_s = self._clock.now_s()
+        for result in results:
+            _tell(result)
+        self._spare(settings, [one.sync for one in results if one.status == Status.FAILED])
 
     def _spare(self, settings: Settings, failed: list[str]) -> None:
         """Leave alone for a while what keeps failing."""
