@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ def person(number: int, n: int, *, changed: bool = False) -> list[str]:
 
 def people(count: int) -> Iterator[list[str]]:
     """People whose addresses come in random order, as they do in a CRM."""
-    order = list(range(count))
+    order = array("I", range(count))  # a list would count as memory of the commands that are started
     random.Random(1).shuffle(order)
     return (person(number, n) for number, n in enumerate(order))
 
