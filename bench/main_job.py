@@ -93,7 +93,7 @@ def person(number: int, n: int, *, changed: bool = False) -> list[str]:
 
 def people(count: int) -> Iterator[list[str]]:
     """People whose addresses come in random order, as they do in a CRM."""
-    order = array("I", range(count))  # a list would count as memory of the commands that are started
+    order = array("I", range(count))  # a list would count as memory of whatever is started
     random.Random(1).shuffle(order)
     return (person(number, n) for number, n in enumerate(order))
 
