@@ -733,6 +733,31 @@ def test_group_that_could_not_be_created_stops_the_sending(house: House) -> None
     assert len(house.account.groups) == 1  # it was there, and was found
 
 
+@pytest.mark.parametrize("clock_ahead_s", [0, -3600])
+def test_group_that_appears_late_is_not_created_twice(house: House, clock_ahead_s: int) -> None:
+    house.quirks(clock_ahead_s=clock_ahead_s)
+    house.configure(groups=["Customers"])
+    house.write(*people(3))
+    house.fault(Late(after_s=60), "POST", "/groups", times=1)
+    assert house.sync().status is Status.FAILED
+    assert house.account.groups == {}
+    assert house.sync().created == 3
+    house.sandbox.settle()
+    assert len(house.account.groups) == 1
+    assert len(house.members("Customers")) == 3
+
+
+def test_group_whose_create_was_lost_is_created_when_that_is_sure(house: House) -> None:
+    house.configure(groups=["Customers"])
+    house.write(*people(3))
+    house.fault(Drop(applied=False), "POST", "/groups", times=1)
+    assert house.sync().status is Status.FAILED
+    before_s = house.clock.now_s()
+    assert house.sync().created == 3
+    assert house.clock.now_s() - before_s >= house.settings.fluenzr.settle_s - 5
+    assert len(house.account.groups) == 1
+
+
 @pytest.mark.parametrize("ahead_s", [-3600, -1, 1, 3600])
 @pytest.mark.parametrize("applied", [True, False])
 def test_clocks_that_differ(house: House, ahead_s: int, applied: bool) -> None:

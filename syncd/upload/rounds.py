@@ -8,22 +8,24 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from syncd.core.person import Person, Work, enrolments, work
-from syncd.errors import ConfigError, Conflict, Unanswered
+from syncd.errors import ConfigError, Conflict, FluenzrError, Unanswered
 from syncd.state import creating, listed, queue
 from syncd.state.creating import Creation
 from syncd.state.groups import SeenGroup
 from syncd.state.links import SyncRule, link, merge_touched
-from syncd.state.queue import Filter
+from syncd.state.queue import Filter, Unsettled
 from syncd.upload import bulk, by_id, campaigns, creates
 from syncd.upload.erase import erase_due
 from syncd.upload.listing import read_groups
 from syncd.upload.pool import Job
 from syncd.upload.readback import verify, verify_job
-from syncd.upload.recover import read_created, recover
+from syncd.upload.recover import read_created, recover, wait_until_settled
 from syncd.upload.session import Session
 
 ROUNDS_MAX = 5
 BUFFER_ROWS_MAX = 20_000  # people waiting for their batch to fill, over all sets of groups
+
+GROUP_SENT = "group_sent"  # of the state's meta table: a group is being created since then, by our clock and by FluenzR's
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -80,30 +82,49 @@ def check_moved(session: Session, cids: list[int] | None = None) -> set[int]:
 
 def create_groups(session: Session) -> None:
     """Groups that are named and missing are created, static, before anybody is sent."""
-    missing = session.groups.to_create()
-    if not missing:
+    if not session.groups.to_create():
         return
-    for gid in missing:
+    _find_lost_group(session)
+    for gid in session.groups.to_create():
         if not queue.is_group_wanted(session.state, gid):
             continue  # named once, by a configuration or a source of the past
         name = session.groups.names[gid]
+        how = session.mark("create")
+        _note_group_sent(session, (how.now_s, how.server_ms))
         try:
             group = session.api.create_group(name)
         except Conflict:
-            read_groups(
-                session
-            )  # an earlier create, of which no answer came, has taken effect since
+            read_groups(session)  # somebody else has made it just now
+            _note_group_sent(session, None)
             if gid in session.groups.rids:
                 continue
             raise
         except Unanswered as error:
-            # It may have been created: the next run lists the groups first.
             raise Unanswered(
                 f"The group {name!r} could not be created", why=error.why or error.what,
                 hint="Nothing was sent; the next run looks for the group first", answered=True,
             ) from None  # fmt: skip
+        except FluenzrError:
+            _note_group_sent(session, None)
+            raise
         with session.state.tx():
             session.groups.created(gid, SeenGroup(group.id, group.name, group.kind))
+        _note_group_sent(session, None)
+
+
+def _note_group_sent(session: Session, at: tuple[int, int | None] | None) -> None:
+    with session.state.tx():
+        session.state.set_meta(GROUP_SENT, at)
+
+
+def _find_lost_group(session: Session) -> None:
+    """A create that got no answer may still take effect: looked for when it cannot any more, lest there be two of one name."""
+    sent = session.state.meta(GROUP_SENT)
+    if sent is None:
+        return
+    wait_until_settled(session, Unsettled(*sent))
+    read_groups(session)
+    _note_group_sent(session, None)
 
 
 def refuse_missing_groups(session: Session, wanted: set[int], *, sync: str) -> None:
