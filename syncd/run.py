@@ -234,13 +234,19 @@ class _Run:
 
     def _begun(self, feed: Feed, row: SyncRow) -> Feed:
         """Where a run before has begun to read this sync, with the same words: go on with that."""
-        kept = self._late.pop(feed.name, None) if self._late else None
+        kept = self._late.get(feed.name) if self._late else None
         if kept is None or kept.late is None:
             return feed
         if kept.is_like(feed) and (kept.late.sync, kept.late.full) == (row, self.order.full):
             return kept
+        self._take_up(feed.name)
         kept.late.stream.let_go()
         return feed
+
+    def _take_up(self, name: str) -> None:
+        """From here on nobody else goes on with it; a run that fails before has not begun."""
+        if self._late is not None:
+            self._late.pop(name, None)
 
     # --- a real run -------------------------------------------------------------------------------------------
 
@@ -339,6 +345,7 @@ class _Run:
 
     def _read(self, part: Part) -> None:
         now_s, state = self.session.now_s(), self.state
+        self._take_up(part.feed.name)
         try:
             part.read = read(
                 state,

@@ -104,9 +104,10 @@ class Stream(Generic[T]):
         if self._leash.stuck is not None:  # it hangs where it was left a moment ago
             self._stuck = True
             raise self._leash.stuck
-        self._listen(handle)
+        if not self._left:
+            self._listen(handle)
         try:
-            while not self._ended.wait(POLL_S):
+            while not (self._left or self._ended.wait(POLL_S)):
                 if self._leash.stopped():
                     raise Interrupted("Stopped on request")
                 if not self._handling.locked():
@@ -118,6 +119,10 @@ class Stream(Generic[T]):
         except BaseException:
             self._leave()
             raise
+        if self._left:  # by somebody else: what came is not all there is
+            raise SourceError(
+                f"The source {self._source!r} was let go", hint="It is asked anew by the next run"
+            )
         if self._error is not None:
             raise self._error
 

@@ -14,6 +14,7 @@ from syncd import run
 from syncd.core.result import Status, SyncResult
 from syncd.errors import SourceError
 from syncd.reading import Feed
+from syncd.sandbox.faults import Status as Broken
 from syncd.stream import LateError, Leash, Stream
 from syncd.testing.clock import FakeClock
 from syncd.watch import Nobody
@@ -21,6 +22,7 @@ from syncd.watch import Nobody
 __all__ = ["gate_fixture", "house_fixture"]
 
 DAY_S = 86_400.0
+DOWN = Broken(status=503, applied=False)
 
 
 @pytest.fixture(autouse=True)
@@ -219,5 +221,22 @@ def test_source_that_is_let_go_ends_when_it_can() -> None:
     with pytest.raises(LateError):
         given.drain(print, patient=False)
     given.let_go()
-    gate.set()
-    assert ended.wait(PATIENCE_S)
+    for _ in range(2):  # it hangs, or has ended: that is not the end of a source that has nobody
+        with pytest.raises(SourceError, match="was let go"):
+            given.drain(print)
+        gate.set()
+        assert ended.wait(PATIENCE_S)
+
+
+def test_run_that_fails_before_it_reads_leaves_it_to_the_next_one(house: House, gate: Path) -> None:
+    configure(house, at="first", limit="1 day")
+    late: dict[str, Feed] = {}
+    sync(house, late)
+    feed = late["stuck"]
+    house.fault(DOWN, "GET", "/groups")
+    assert sync(house, late)["stuck"].status is Status.FAILED
+    assert late == {"stuck": feed}
+    house.faults.clear()
+    gate.touch()
+    assert begun(feed)
+    assert sync(house, late, "stuck")["stuck"].created == 3
