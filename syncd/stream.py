@@ -107,13 +107,7 @@ class Stream(Generic[T]):
         if not self._left:
             self._listen(handle)
         try:
-            while not (self._left or self._ended.wait(POLL_S)):
-                if self._leash.stopped():
-                    raise Interrupted("Stopped on request")
-                if not self._handling.locked():
-                    self.waited(POLL_S)
-                    if not (patient or self._given) and self._waited_s > LATE_S:
-                        self._leave_for_now()
+            self._wait(patient=patient)
         except LateError:
             raise
         except BaseException:
@@ -125,6 +119,15 @@ class Stream(Generic[T]):
             )
         if self._error is not None:
             raise self._error
+
+    def _wait(self, *, patient: bool) -> None:
+        while not (self._left or self._ended.wait(POLL_S)):
+            if self._leash.stopped():
+                raise Interrupted("Stopped on request")
+            if not self._handling.locked():
+                self.waited(POLL_S)
+                if not (patient or self._given) and self._waited_s > LATE_S:
+                    self._leave_for_now()
 
     def is_due(self) -> bool:
         """It was left for now, and has begun to answer meanwhile, or its time is up: to be drained again."""
