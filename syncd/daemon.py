@@ -69,9 +69,7 @@ SYNC_COMPLETED = "sync.completed"  # with the numbers of `syncd sync --json`
 SYNC_RESTS = (
     "sync.rests"  # it has failed so often in a row: its next run is put off by so many seconds
 )
-SYNC_SKIPPED = (
-    "sync.skipped"  # a sync fell due while its last run was still going on, or its source was late
-)
+SYNC_SKIPPED = "sync.skipped"  # a sync fell due during its last run, or while its source was late
 
 log = structlog.get_logger("syncd.daemon")
 

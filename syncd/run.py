@@ -128,9 +128,8 @@ def _opened(
     if order.sealed is not None:
         current = {feed.name: feed.version for feed in feeds}
         order.sealed.check(fluenzr=settings.fluenzr.base_url, syncs=current)
-    if (
-        len(feeds) == 1 and late is None
-    ):  # with several, one source that lost a column does not stop the others
+    # With several, one source that lost a column does not stop the others; with `late`, one that hangs does not.
+    if len(feeds) == 1 and late is None:
         with contextlib.suppress(SourceError):  # said again, and counted, when the source is read
             check_names(feeds[0])
     fluenzr = settings.fluenzr

@@ -109,7 +109,7 @@ def create_groups(session: Session) -> None:
             raise
         with session.state.tx():
             session.groups.created(gid, SeenGroup(group.id, group.name, group.kind))
-        _note_group_sent(session, None)
+            session.state.set_meta(GROUP_SENT, None)
 
 
 def _note_group_sent(session: Session, at: tuple[int, int | None] | None) -> None:
