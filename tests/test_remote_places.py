@@ -179,6 +179,12 @@ def test_sftp_that_breaks_off_raises(shell, tmp_path, how):
     failure(csv_by(shell, tmp_path))
 
 
+def test_sftp_needs_no_thread_that_outlives_the_connection(shell, tmp_path, monkeypatch):
+    (shell.folder / "people.csv").write_bytes(MANY)
+    monkeypatch.setattr("paramiko.sftp_file.SFTPFile._start_prefetch", None)
+    assert len(keys(csv_by(shell, tmp_path))) == 50_000
+
+
 def test_sftp_tells_an_unchanged_file_by_size_and_time(shell, tmp_path):
     connector = csv_by(shell, tmp_path)
     token = connector.token()

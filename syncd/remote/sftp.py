@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
@@ -23,12 +24,10 @@ SYSTEM_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 
 
 class _InPieces:
-    """A file in blocks of pieces that are asked for at once.
-
-    paramiko's own way to ask for a whole file has a thread that goes on asking, and tells the world when the connection has ended.
-    """
+    """A file in blocks of pieces that are asked for at once."""
 
     def __init__(self, file: Any) -> None:
+        file._start_prefetch = partial(_ask_here, file)
         self._pieces = self._blocks(file)
 
     def read(self, _size: int) -> bytes:
@@ -41,6 +40,12 @@ class _InPieces:
             end = min(size, begin + block)
             starts = range(begin, end, PIECE_BYTES)
             yield from file.readv([(at, min(PIECE_BYTES, end - at)) for at in starts])
+
+
+def _ask_here(file: Any, pieces: list[tuple[int, int]], at_once: int | None = None) -> None:
+    """`SFTPFile._start_prefetch` without its thread, which tells the world when the connection has ended; so few requests fit anyway."""
+    file._prefetching, file._prefetch_done = True, False
+    file._prefetch_thread(pieces, at_once)
 
 
 class Sftp:
