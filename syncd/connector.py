@@ -48,6 +48,11 @@ class Table:
         for index, (key, row) in enumerate(zip(self.keys, self.rows, strict=True)):
             yield Record(key, dict(zip(self.names, row, strict=True)), self.place(index))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For pickle, which cannot keep what `place` is made of."""
+        places = [self.place(index) for index in range(len(self.keys))]
+        return (Table, (self.names, self.keys, self.rows, places.__getitem__))
+
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:

@@ -32,7 +32,7 @@ from syncd.errors import ConfigError, Interrupted, StateBusy, StateError, SyncdE
 from syncd.log import told_bug
 from syncd.lookout import Lookout
 from syncd.notify import Notifier
-from syncd.reading import Feed, Late
+from syncd.reading import Latecomers
 from syncd.state.store import change, explained, open_for_reading
 from syncd.state.story import SyncNow, sync_now
 from syncd.timetable import Timetable, first_starts, rests_until_s
@@ -111,7 +111,7 @@ class Daemon:
         self._timetable = Timetable(clock)
         self._due: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._running: tuple[str, ...] = ()
-        self._late: dict[str, Feed] = {}  # whose sources have not begun to answer
+        self._late = Latecomers()
         self._whole_s: float | None = None  # when this process last ended a run of all syncs
         self._worker = threading.Thread(target=self._work, name="runs", daemon=True)
         self._pulse = Pulse(clock=clock, notifier=notifier)
@@ -173,7 +173,7 @@ class Daemon:
             log.error(CONFIG_REFUSED, error=str(error), kept="the old one")  # noqa: TRY400
         else:
             self._settings, self._firsts = settings, firsts
-            self._let_go_late()
+            self._late.clear()  # the change may be about what hangs
             self._schedule()
             log.info(CONFIG_RELOADED, syncs=list(firsts), by_hand=self._by_hand())
             if _listens(settings) != self._listens:
@@ -187,6 +187,7 @@ class Daemon:
         self._notifier.stopping()
         self._due.put("")  # wakes the worker
         self._worker.join(timeout=STOP_S_MAX)
+        self._late.clear()
         ended = not self._worker.is_alive()
         told = self._lookout.stop()
         log.info(DAEMON_STOPPED, left_in_flight=not ended)
@@ -211,31 +212,19 @@ class Daemon:
             self._fall_due(name)
 
     def _hand_on_late(self) -> None:
-        """Sources that have begun to answer, or whose time is up."""
-        for name, late in self._waiting().items():
+        """Sources that were read apart and have ended, or whose time is up."""
+        for name, late in self._late.waiting().items():
             if late.stream.is_due():
                 late.called = True
                 self._due.put(name)
-
-    def _let_go_late(self) -> None:
-        """What hangs is asked anew: the change may be about that."""
-        for name in self._late.copy():
-            feed = self._late.pop(name, None)
-            if feed is not None and feed.late is not None:
-                feed.late.stream.let_go()
-
-    def _waiting(self) -> dict[str, Late]:
-        """Syncs whose sources have not begun to answer, and that no run was called for since."""
-        late = {name: feed.late for name, feed in self._late.copy().items()}
-        return {name: one for name, one in late.items() if one is not None and not one.called}
 
     def _fall_due(self, name: str) -> None:
         name = name.removeprefix(RETRY_JOB)
         # As with a timer of systemd: what still runs when it falls due again is not started twice.
         if name in self._running:
             log.info(SYNC_SKIPPED, sync=name, why="its last run has not ended yet")
-        elif name in self._waiting():
-            log.info(SYNC_SKIPPED, sync=name, why="its source has not begun to answer yet")
+        elif name in self._late.waiting():
+            log.info(SYNC_SKIPPED, sync=name, why="its source is still being read")
         else:
             self._due.put(name)
 
@@ -296,7 +285,7 @@ class Daemon:
     def _ended(self, settings: Settings, results: list[SyncResult]) -> None:
         """A run has come to its end."""
         if settings is not self._settings:
-            self._let_go_late()
+            self._late.clear()
         if len(results) == len(settings.syncs):
             self._whole_s = self._clock.now_s()
         for result in results:

@@ -27,7 +27,7 @@ class Part:
     held_fates: dict[str, int] = field(default_factory=dict)
     promoted: bool = False  # the read counts, or there was nothing to promote
     ended: bool = False  # failed or held: nothing more happens to it in this run
-    late: bool = False  # its source has not begun to answer: it is no part of this run after all
+    late: bool = False  # its source is silent: it is no part of this run after all
     unusable: list[tuple[str, str]] = field(
         default_factory=list
     )  # place and why, of the first ones

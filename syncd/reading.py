@@ -4,6 +4,7 @@ Nothing here changes the state: a read counts only once it is promoted. A read t
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -54,8 +55,8 @@ ALWAYS_KNOWN = frozenset({"record", "_id"})  # names that every record has
 class Feed:
     """One sync's side of a read: its settings, its source, its compiled mapping. names_known: they were compared with the source's.
 
-    time_limit_s: how long the source is waited for in all. leash: the clock that its connector was given. late: a read that has begun,
-    and that the next run goes on with.
+    time_limit_s: how long the source is waited for in all. leash: the clock that its connector was given. late: a read that goes on
+    apart from any run, and that the next one takes.
     """
 
     settings: SyncSettings
@@ -150,7 +151,7 @@ Given = Asked | Event | Table
 
 @dataclass(slots=True)
 class Late:
-    """A read whose source has not begun to answer yet. sync, full: what it was asked by. called: a run is to go on with it."""
+    """A read that goes on apart from any run. sync, full: what it was asked by. called: a run is to take it."""
 
     stream: Stream[Given]
     sync: SyncRow
@@ -158,13 +159,58 @@ class Late:
     called: bool = False
 
 
+@dataclass(slots=True)
+class Latecomers:
+    """Whom nobody waits for. feeds: by sync, those that are being read apart. apart: syncs that are always read so.
+
+    Always, because their sources have fallen silent in the middle: what had been read until then was read in vain, and others waited.
+    """
+
+    feeds: dict[str, Feed] = dataclasses.field(default_factory=dict)
+    apart: set[str] = dataclasses.field(default_factory=set)
+
+    def expects(self, feed: Feed, sync: SyncRow, *, full: bool) -> Feed | None:
+        """The feed whose read can be taken for what is asked now. One that cannot is let go."""
+        kept = self.feeds.get(feed.name)
+        if kept is None or kept.late is None:
+            return None
+        if kept.is_like(feed) and (kept.late.sync, kept.late.full) == (sync, full):
+            return kept
+        self.let_go(feed.name)
+        return None
+
+    def waiting(self) -> dict[str, Late]:
+        """By sync, the reads that no run was called for yet."""
+        late = {name: feed.late for name, feed in self.feeds.copy().items()}
+        return {name: one for name, one in late.items() if one is not None and not one.called}
+
+    def let_go(self, name: str) -> None:
+        """Nobody takes this read any more."""
+        feed = self.feeds.pop(name, None)
+        if feed is not None and feed.late is not None:
+            feed.late.stream.let_go()
+
+    def clear(self) -> None:
+        """Everything is asked anew."""
+        self.apart.clear()
+        for name in self.feeds.copy():
+            self.let_go(name)
+
+
 def _stream(feed: Feed, make: Callable[[], Iterator[T]]) -> Stream[T]:
     return Stream(make, source=feed.settings.source, limit_s=feed.time_limit_s, leash=feed.leash)
 
 
 def ask(feed: Feed, sync: SyncRow, *, full: bool, now_s: int) -> Stream[Given]:
-    """Begin to read the source, as far as its state tells what of it is needed."""
+    """A read of the source, as far as its state tells what of it is needed."""
     return _stream(feed, partial(_ask, feed, sync, full=full, now_s=now_s))
+
+
+def read_apart(feed: Feed, sync: SyncRow, *, full: bool, now_s: int) -> None:
+    """Begin to read the source into a file, for a run to come. Raises SourceError where there is no room."""
+    stream = ask(feed, sync, full=full, now_s=now_s)
+    stream.begin_apart()
+    feed.late = Late(stream, sync, full)
 
 
 def _ask(feed: Feed, sync: SyncRow, *, full: bool, now_s: int) -> Iterator[Given]:
@@ -214,7 +260,7 @@ def read(
 ) -> Read:
     """Read the whole source into the scratch tables. Raises SourceError, ConfigError: then nothing of it counts.
 
-    Not patient: LateError where the source has not begun to answer; then `feed.late` is to be given to the next run.
+    Not patient, where the source is silent: LateError, and `feed.late` is for a run to come; or SilentError, in the middle.
     """
     prepare_stage(state)  # first of all: whatever fails, nothing of an earlier read stands there
     late, feed.late = feed.late, None

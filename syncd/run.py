@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NoReturn
 
 from syncd import registry
 from syncd.backup import after_run
@@ -28,14 +29,14 @@ from syncd.fluenzr import FluenzR
 from syncd.part import Books, Part
 from syncd.planning import Forecast, pending
 from syncd.promotion import Ground, meet_pending, promote_read
-from syncd.reading import Feed, check_names, read
+from syncd.reading import Feed, Latecomers, check_names, read, read_apart
 from syncd.sealed import SealedPlan
 from syncd.state import books, events, links, listed, queue, reads, runs, sealed, steps, unusable
 from syncd.state.groups import Groups
 from syncd.state.links import SyncRule
 from syncd.state.reads import Read, SyncRow
 from syncd.state.store import State, hold, open_state
-from syncd.stream import LateError, Leash
+from syncd.stream import LateError, Leash, SilentError
 from syncd.upload import listing
 from syncd.upload.campaigns import meet_campaigns, read_campaigns
 from syncd.upload.pool import Pool
@@ -76,13 +77,13 @@ def sync(
     *,
     clock: Clock,
     watch: Watch,
-    late: dict[str, Feed] | None = None,
+    late: Latecomers | None = None,
 ) -> list[SyncResult]:
     """One run of the named syncs; their results, in the order of the configuration.
 
     Raises ConfigError, UsageError, StateError, Interrupted; what a source or FluenzR refuses is in the results.
-    late: for whoever goes on to other runs meanwhile. A sync whose source does not begin to answer is put there instead of being
-    waited for, is none of the results, and is taken from there when it is named again.
+    late: for whoever goes on to other runs meanwhile. A sync whose source is silent is put there instead of being waited for, is none
+    of the results, and is taken from there when it is named again.
     """
     with _opened(settings, order, clock, watch, rehearsal=False, late=late) as run:
         results = run.execute()
@@ -121,7 +122,7 @@ def _opened(
     watch: Watch,
     *,
     rehearsal: bool,
-    late: dict[str, Feed] | None = None,
+    late: Latecomers | None = None,
 ) -> Iterator["_Run"]:
     """Everything that a run needs, taken in the order in which it can fail, and given back."""
     feeds = [feed_of(settings, sync, clock) for sync in _named(settings, order.names)]
@@ -199,7 +200,7 @@ class _Run:
         pool: Pool,
         clock: Clock,
         watch: Watch,
-        late: dict[str, Feed] | None,
+        late: Latecomers | None,
     ) -> None:
         self.settings, self.order, self.state, self.clock = settings, order, state, clock
         self._late = late
@@ -233,19 +234,8 @@ class _Run:
 
     def _begun(self, feed: Feed, row: SyncRow) -> Feed:
         """Where a run before has begun to read this sync, with the same words: go on with that."""
-        kept = self._late.get(feed.name) if self._late else None
-        if kept is None or kept.late is None:
-            return feed
-        if kept.is_like(feed) and (kept.late.sync, kept.late.full) == (row, self.order.full):
-            return kept
-        self._take_up(feed.name)
-        kept.late.stream.let_go()
-        return feed
-
-    def _take_up(self, name: str) -> None:
-        """From here on nobody else goes on with it; a run that fails before has not begun."""
-        if self._late is not None:
-            self._late.pop(name, None)
+        late = self._late
+        return (late and late.expects(feed, row, full=self.order.full)) or feed
 
     # --- a real run -------------------------------------------------------------------------------------------
 
@@ -337,28 +327,38 @@ class _Run:
                     part.result.status, part.ended = Status.HELD, True
         except LateError:
             assert self._late is not None
-            part.late, self._late[part.feed.name] = True, part.feed
+            part.late, self._late.feeds[part.feed.name] = True, part.feed
         except (SourceError, ConfigError) as error:
             self._fail(part, error)
         part.result.requests += self.session.api.requests - before
 
     def _read(self, part: Part) -> None:
-        now_s, state = self.session.now_s(), self.state
-        self._take_up(part.feed.name)
+        state, late = self.state, self._late
+        if late is not None:
+            # From here on nobody else takes it; a run that has failed before has not begun.
+            late.feeds.pop(part.feed.name, None)
+            if part.feed.name in late.apart and part.feed.late is None:
+                self._read_apart(part)
         try:
             part.read = read(
                 state,
                 part.row,
                 part.feed,
                 full=self.order.full,
-                now_s=now_s,
+                now_s=self.session.now_s(),
                 watch=self.session.watch,
-                patient=self._late is None,
+                patient=late is None,
             )
-        except (SourceError, ConfigError):
+        except (SourceError, ConfigError) as error:
             with state.tx():
                 # What was read of a broken read still says who must not be mailed.
                 links.apply_opt_outs(state, part.row)
+            if late is not None and isinstance(error, SilentError):
+                late.apart.add(part.feed.name)
+                part.feed = feed_of(
+                    self.settings, part.feed.settings, self.clock
+                )  # the other hangs
+                self._read_apart(part)
             raise
         with state.tx():
             links.apply_opt_outs(state, part.row)
@@ -367,6 +367,10 @@ class _Run:
                     state, part.read, email=self.order.email, limit=self.order.limit
                 )
                 self.session.only_stepped = True
+
+    def _read_apart(self, part: Part) -> NoReturn:
+        read_apart(part.feed, part.row, full=self.order.full, now_s=self.session.now_s())
+        raise LateError
 
     def _needs_listing(self, row: SyncRow, found: Read) -> bool:
         """A sync's first records meet whoever is in FluenzR already: the account is listed once, before anything is sent."""

@@ -4,28 +4,30 @@ A connector may wait for ever: for a database that is locked, a server that send
 interrupt it there. So it works in a thread, and whoever waits for it leaves it there when its time is up.
 What it gives is handled in that same thread, while the caller waits: nothing is handed over. The two take turns: nothing is handled
 once the caller has left. Only the source's own time counts, not that of whoever handles what it gave.
-A source that has not even begun to answer can be left for a while, so that others need not wait for it, and be drained later.
+Where others wait too, a source that is silent is not waited for: it goes on apart, into a file, and is drained once it has ended.
 """
 
 import contextvars
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Generic, TypeVar
 
 import structlog
 
 from syncd.clock import Clock
 from syncd.errors import Interrupted, SourceError
+from syncd.temporary import Spool
 
 SOURCE_CUT_OFF = "source.cut_off"  # a source that hangs was left behind; the other syncs go on
-SOURCE_LATE = "source.late"  # a source has not begun to answer; the other syncs go on until it does
+SOURCE_LATE = "source.late"  # a source is silent: it is read apart, for a run of its own then
 # Between two records. No healthy source is silent for so long: HTTP gives a page up after minutes, a program has a limit of its own,
 # and the first row of a slow query comes sooner. Below the watchdog's two hours.
 SILENCE_S_MAX = 3600.0
 POLL_S = 0.02  # how often it is looked whether it is the source that is waited for
-# How long the beginning of a source is waited for where others wait too. A slow query takes less, and what it says of who opted out
-# counts before anything is sent.
+# How long a silent source is waited for where others wait too. A slow query takes less, and what it says of who opted out counts
+# before anything is sent.
 LATE_S = 300.0
 END_S_MAX = 2.0  # how long the end of a read that is not needed any more is waited for
 
@@ -69,7 +71,11 @@ class Leash:
 
 
 class LateError(Exception):
-    """A source has not begun to answer. It goes on, and may be drained later."""
+    """A source goes on apart, and can be drained once it has ended."""
+
+
+class SilentError(SourceError):
+    """A source fell silent after a part of it was handled: ask it anew, apart."""
 
 
 class Stream(Generic[T]):
@@ -79,14 +85,14 @@ class Stream(Generic[T]):
         self, make: Callable[[], Iterator[T]], *, source: str, limit_s: float, leash: Leash
     ) -> None:
         self._make, self._source, self._limit_s, self._leash = make, source, limit_s, leash
-        self._handle: Callable[[T], None] | None = None  # None: nobody listens now
+        self._handle: Callable[[T], None] = self._keep
+        self._spool: Spool | None = None  # where it goes while it is apart
         self._handling = threading.Lock()
-        self._turn = threading.Condition(self._handling)
         self._ended = threading.Event()
-        self._since_s: float | None = None  # by the clock: nobody listens since then
         self._left = self._stuck = False  # nobody listens any more; because it hangs
         self._given = self._heard = 0
         self._silent_s = self._waited_s = 0.0
+        self._since_s = self._heard_s = 0.0  # by the clock: it is apart since; it gave something
         self._error: BaseException | None = None
         # What the log says besides its own words (which sync) goes along.
         context = contextvars.copy_context()
@@ -98,16 +104,18 @@ class Stream(Generic[T]):
         """Call `handle` with everything that comes, in its order, in the source's thread; return when all of it is handled.
 
         Raises what the source or `handle` raises; SourceError when it was waited for longer than `limit_s` in all, or
-        SILENCE_S_MAX for one; Interrupted. After that nothing is handled any more. Not patient: LateError, when nothing at all
-        has come for LATE_S.
+        SILENCE_S_MAX for one; Interrupted. After that nothing is handled any more. Not patient, where nothing has come for
+        LATE_S: LateError, or SilentError if something was handled before. What was apart is handled in the caller's thread.
         """
         if self._leash.stuck is not None:  # it hangs where it was left a moment ago
             self._stuck = True
             raise self._leash.stuck
-        if not self._left:
-            self._listen(handle)
+        if self._spool is None and not self._left:
+            self._handle = handle
+            self._thread.start()
         try:
             self._wait(patient=patient)
+            self._replay(handle)
         except LateError:
             raise
         except BaseException:
@@ -120,23 +128,14 @@ class Stream(Generic[T]):
         if self._error is not None:
             raise self._error
 
-    def _wait(self, *, patient: bool) -> None:
-        while not (self._left or self._ended.wait(POLL_S)):
-            if self._leash.stopped():
-                raise Interrupted("Stopped on request")
-            if not self._handling.locked():
-                self.waited(POLL_S)
-                if not (patient or self._given) and self._waited_s > LATE_S:
-                    self._leave_for_now()
+    def begin_apart(self) -> None:
+        """Let it begin, and do not wait for it. Raises SourceError where there is no room."""
+        self._go_apart()
+        self._thread.start()
 
     def is_due(self) -> bool:
-        """It was left for now, and has begun to answer meanwhile, or its time is up: to be drained again."""
-        since_s = self._since_s
-        if since_s is None:
-            return False  # it is being drained
-        waited_s = self._waited_s + self._leash.monotonic_s() - since_s
-        begun = bool(self._given) or self._ended.is_set()
-        return begun or waited_s > min(self._limit_s, SILENCE_S_MAX)
+        """It went on apart, and has ended, or its time is up: to be drained."""
+        return self._ended.is_set() or self._trouble() is not None
 
     def let_go(self) -> None:
         """Nobody will drain it any more; it ends when it can."""
@@ -154,53 +153,105 @@ class Stream(Generic[T]):
         self._leash.mend()
         return True
 
-    def waited(self, seconds: float) -> None:
-        """It was waited for so long. Raises SourceError when that was too long."""
-        if self._given != self._heard:
-            self._heard, self._silent_s = self._given, 0.0
-        self._silent_s += seconds
-        self._waited_s += seconds
-        if self._waited_s > self._limit_s:
-            raise self._cut_off(
-                f"The source {self._source!r} had not ended after {self._limit_s:g} seconds, and was cut off",
-                hint=f"Where it needs so long, set a longer `time_limit` in [source.{self._source}]",
-            )
-        if self._silent_s > SILENCE_S_MAX:
-            raise self._cut_off(
-                f"The source {self._source!r} gave nothing for {SILENCE_S_MAX:g} seconds, and was cut off",
-                hint="Look whether it hangs: a lock in the database, a network drive, a proxy",
-            )
+    def _wait(self, *, patient: bool) -> None:
+        while not (self._left or self._ended.wait(POLL_S)):
+            if self._leash.stopped():
+                raise Interrupted("Stopped on request")
+            if self._spool is not None or not self._handling.locked():
+                self._look(patient=patient)
 
-    def _cut_off(self, what: str, *, hint: str) -> SourceError:
-        error = SourceError(what, why="Nothing of this read was used", hint=hint)
-        log.warning(SOURCE_CUT_OFF, source=self._source, seconds=round(self._waited_s))
-        self._stuck, self._leash.stuck = True, error
-        self._leash.stop()
-        return error
+    def _look(self, *, patient: bool) -> None:
+        """It is the source that is waited for."""
+        if self._spool is None:
+            if self._given != self._heard:
+                self._heard, self._silent_s = self._given, 0.0
+            self._silent_s += POLL_S
+            self._waited_s += POLL_S
+        trouble = self._trouble()
+        if trouble is not None:
+            log.warning(SOURCE_CUT_OFF, source=self._source, seconds=round(self._waited()[0]))
+            self._stuck, self._leash.stuck = True, trouble
+            self._leash.stop()
+            raise trouble
+        if not patient and (self._spool is not None or self._silent_s > LATE_S):
+            self._leave_for_now()
 
-    def _listen(self, handle: Callable[[T], None]) -> None:
-        if self._since_s is None:
-            self._thread.start()
-        elif not self._given:  # else it is the source that has waited
-            self.waited(self._leash.monotonic_s() - self._since_s)
-        self._since_s = None
-        with self._turn:
-            self._handle = handle
-            self._turn.notify_all()
+    def _waited(self) -> tuple[float, float]:
+        """Seconds for which it was waited in all, and since it gave something."""
+        if self._spool is None:
+            return self._waited_s, self._silent_s
+        now_s = self._leash.monotonic_s()
+        return self._waited_s + now_s - self._since_s, now_s - self._heard_s
+
+    def _trouble(self) -> SourceError | None:
+        """Why it is not waited for any longer."""
+        waited_s, silent_s = self._waited()
+        if waited_s > self._limit_s:
+            what = f"had not ended after {self._limit_s:g} seconds"
+            hint = f"Where it needs so long, set a longer `time_limit` in [source.{self._source}]"
+        elif silent_s > SILENCE_S_MAX:
+            what = f"gave nothing for {SILENCE_S_MAX:g} seconds"
+            hint = "Look whether it hangs: a lock in the database, a network drive, a proxy"
+        else:
+            return None
+        return SourceError(
+            f"The source {self._source!r} {what}, and was cut off",
+            why="Nothing of this read was used",
+            hint=hint,
+        )
 
     def _leave_for_now(self) -> None:
-        with self._turn:
-            if self._given:  # just now
+        """Let it go on apart, if it can. Raises LateError, SilentError."""
+        if self._spool is not None:
+            raise LateError
+        with self._handling:
+            if self._given != self._heard:  # just now
                 return
-            self._handle, self._since_s = None, self._leash.monotonic_s()
+            if not self._given:
+                self._go_apart()
         log.warning(SOURCE_LATE, source=self._source, seconds=round(self._waited_s))
-        raise LateError
+        if self._spool is not None:
+            raise LateError
+        self._stuck = True
+        raise SilentError(
+            f"The source {self._source!r} gave nothing for {LATE_S:g} seconds",
+            hint="It is read once more, while the other syncs go on",
+        )
+
+    def _go_apart(self) -> None:
+        self._spool, self._handle = Spool(), self._keep
+        self._since_s = self._leash.monotonic_s()
+        self._heard_s = self._since_s - self._silent_s
+
+    def _keep(self, item: T) -> None:
+        """While it is apart."""
+        assert self._spool is not None
+        self._spool.put(item)
+        self._heard_s = self._leash.monotonic_s()
+
+    def _replay(self, handle: Callable[[T], None]) -> None:
+        """What it gave while it was apart."""
+        items = iter(self._spool or ())
+        while True:
+            with self._handling:
+                kept = () if self._left else tuple(islice(items, 1))
+                if not kept:
+                    self._free()
+                    return
+                handle(kept[0])
+            if self._leash.stopped() and not self._left:
+                raise Interrupted("Stopped on request")
 
     def _leave(self) -> None:
         """Nobody listens any more; what is just being handled is waited for."""
-        with self._turn:
+        with self._handling:
             self._left = True
-            self._turn.notify_all()
+            if self._ended.is_set():
+                self._free()
+
+    def _free(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
 
     def _work(self) -> None:
         """In the source's own thread."""
@@ -208,12 +259,10 @@ class Stream(Generic[T]):
         try:
             items = self._make()
             for item in items:
-                with self._turn:
-                    self._given += 1
-                    while self._handle is None and not self._left:
-                        self._turn.wait()
-                    if self._left or self._handle is None:
+                with self._handling:
+                    if self._left:
                         return
+                    self._given += 1
                     self._handle(item)
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             self._error = error
@@ -222,4 +271,7 @@ class Stream(Generic[T]):
             if close is not None:
                 with suppress(Exception):
                     close()
-            self._ended.set()
+            with self._handling:
+                self._ended.set()
+                if self._left:
+                    self._free()

@@ -1,13 +1,15 @@
-"""What a read keeps on disk for its own length: a folder that nobody else can read, and rows that wait for their last version.
+"""What a read keeps on disk for its own length: a folder that nobody else can read, rows that wait for their last version, and
+everything that a source gives before its run begins.
 
 Both are deleted at the end, whichever way the read ends. Full disks become SourceErrors.
 """
 
 import json
+import pickle
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,48 @@ class Latest:
             part.seek(0)
             last = {row[0]: row for row in map(orjson.loads, part)}
             yield from (Record(*row) if len(row) == 3 else Tombstone(*row) for row in last.values())
+
+
+class Spool:
+    """Things in their order, as many as there are, in a file without a name that only this process can read."""
+
+    def __init__(self) -> None:
+        """Raises SourceError where there is no room."""
+        self._count = 0
+        try:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  `close` is its end
+        except OSError as error:
+            raise _no_room(error) from None
+
+    def put(self, thing: object) -> None:
+        """Keep one more. Raises SourceError."""
+        try:
+            kept = pickle.dumps(thing, pickle.HIGHEST_PROTOCOL)
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            raise SourceError(
+                "A record has a value that cannot be kept on disk until its turn comes",
+                why=str(error),
+                hint="Tell the connector's author: plain values such as text, numbers, dates, lists",
+            ) from None
+        try:
+            self._file.write(kept)
+        except OSError as error:
+            raise _no_room(error) from None
+        self._count += 1
+
+    def __iter__(self) -> Iterator[Any]:
+        """All of them. Raises SourceError."""
+        try:
+            self._file.seek(0)  # what is not written yet is written now
+        except OSError as error:
+            raise _no_room(error) from None
+        for _ in range(self._count):
+            yield pickle.load(self._file)  # noqa: S301  nobody else could write it
+
+    def close(self) -> None:
+        """Its room is free again."""
+        with suppress(OSError):  # a full disk says so here once more
+            self._file.close()
 
 
 def _no_room(error: OSError) -> SourceError:
