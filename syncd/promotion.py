@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from syncd.core.change import Change
-from syncd.core.guard import Limits, Tally, judge, shrunk
+from syncd.core.guard import Limits, Tally, enough, judge, shrunk
 from syncd.core.person import Person, Work, enrolments, work
 from syncd.core.step import added, change_of, count, digest_of, shrink_digest
 from syncd.reading import Feed
@@ -253,7 +253,8 @@ def _count(
     if tally.enrolled:
         _count_bounced(ground, sync, tally)
     if tally.field_changes:
-        tally.confirmed = steps.confirmed_count(state, sync)
+        at_most = enough(tally, ground.limits)
+        tally.confirmed = steps.confirmed_count(state, sync, at_most=at_most)
 
 
 def _count_bounced(ground: Ground, sync: SyncRow, tally: Tally) -> None:

@@ -284,6 +284,8 @@ class _Run:
         recover(self.session)
         if self.account_listed:
             note_account_listed(self.session)
+        elif not all(part.row.listed for part in self.parts):
+            listing.begin_listing(self.session)
 
     def _read_groups(self) -> None:
         listing.read_groups(self.session)

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from house import House, house_fixture, people, row  # noqa: F401 - a fixture
+from hypothesis import given
+from hypothesis import strategies as st
 
 from syncd.core.change import ChangeKind
-from syncd.core.guard import Limits, Tally, judge
+from syncd.core.guard import Limits, Tally, enough, judge
 from syncd.core.limit import Limit
 from syncd.core.result import Status, gravest
 from syncd.errors import UsageError
@@ -395,6 +397,22 @@ def test_limit_is_the_last_number_that_passes(
             case _:
                 tally.read = base - count
         assert bool(judge(tally, limits)) is held, (count, judge(tally, limits))
+
+
+@given(
+    limit=st.one_of(st.builds(Limit, count=st.integers(0, 500)), st.builds(Limit, share=st.floats(0, 10))),
+    changes=st.integers(1, 2000),
+    confirmed=st.integers(0, 10_000),
+)  # fmt: skip
+def test_whoever_need_not_be_counted_changes_no_verdict(
+    limit: Limit, changes: int, confirmed: int
+) -> None:
+    limits = replace(WIDE, max_field_changes=limit)
+    tally = Tally(field_changes={"phone": changes}, confirmed=confirmed)
+    verdict, needed = judge(tally, limits), enough(tally, limits)
+    if needed is not None:
+        tally.confirmed = min(confirmed, needed)
+    assert judge(tally, limits) == verdict
 
 
 def test_removals_of_one_group_are_a_share_of_whom_the_sync_gave_it() -> None:

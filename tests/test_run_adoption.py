@@ -1,9 +1,15 @@
 """People who were in FluenzR before their sync: taken over, and only what we gave is ever taken back."""
 
+import threading
 from typing import Any
 
 import pytest
 from house import House, house_fixture, row  # noqa: F401 - a fixture
+
+from syncd import reading
+from syncd.core.result import Status
+from syncd.fluenzr import FluenzR
+from syncd.fluenzr.types import Page
 
 ANN, BOB, CAT = "ann@example.com", "bob@example.com", "cat@example.com"
 
@@ -86,3 +92,60 @@ def test_on_existing_skip_leaves_people_alone(house: House) -> None:
     assert house.account.contact(ANN) == before
     assert house.account.contact(BOB)["firstName"] == "Rob"
     assert house.members("Customers") == {BOB}
+
+
+@pytest.fixture(name="pages")
+def pages_fixture(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The pages of the whole account that were asked for, in order."""
+    asked, ask = list[int](), FluenzR.contacts_page
+
+    def contacts_page(api: FluenzR, page: int, **filters: Any) -> Page:
+        if filters.get("status") is None:
+            asked.append(page)
+        return ask(api, page, **filters)
+
+    monkeypatch.setattr(FluenzR, "contacts_page", contacts_page)
+    return asked
+
+
+def test_small_account_is_listed_while_the_source_is_read(
+    house: House, pages: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that this request's minute has begun when the people are sent."""
+    adopt_ann(house)
+
+    def read_at_length(*args: Any, **options: Any) -> Any:
+        for _ in range(1000):
+            if pages:
+                break
+            threading.Event().wait(0.01)
+        assert pages == [1]
+        return reading.read(*args, **options)
+
+    monkeypatch.setattr("syncd.run.read", read_at_length)
+    assert house.sync().updated == 1
+    assert pages == [1]
+
+
+def test_larger_account_is_listed_when_the_source_was_read(house: House, pages: list[int]) -> None:
+    """Its pages may have shifted meanwhile."""
+    adopt_ann(house)
+    for number in range(150):
+        house.account.add_contact(f"p{number}@example.com")
+    house.write(row(1, ANN, first="Ann"), row(2, "p149@example.com", first="P"))
+    assert house.sync().created == 0
+    assert pages == [1, 1, 2]
+
+
+def test_listing_of_a_source_that_cannot_be_read_does_not_count(
+    house: House, pages: list[int]
+) -> None:
+    adopt_ann(house)
+    house.break_source(row(1, ANN, first="Ann"))
+    assert house.sync().status is Status.FAILED
+    house.account.add_contact(BOB)
+    house.write(row(1, ANN, first="Ann"), row(2, BOB, first="Bob"))
+    assert house.sync().created == 0
+    assert pages == [1, 1]
+    assert house.sync().status is Status.OK
+    assert pages == [1, 1]

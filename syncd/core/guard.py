@@ -4,6 +4,7 @@ A guard judges one step, from the last promoted read to this one. What exceeds o
 a wrong file, filter or key mails wrong people, and that cannot be called back.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ REMOVALS_FLOOR = 10
 CREATES_FLOOR = 1000
 FIELD_CHANGES_FLOOR = 100
 BOUNCED_FLOOR = 10
+PEOPLE_MAX = 10**9  # nobody has so many
 
 
 @dataclass(slots=True)
@@ -35,7 +37,7 @@ class Tally:
     group_removals: dict[str, int] = field(default_factory=dict)
     group_sizes: dict[str, int] = field(default_factory=dict)  # to whom the sync gave the group
     field_changes: dict[str, int] = field(default_factory=dict)
-    confirmed: int = 0  # people of the sync that FluenzR is known to have
+    confirmed: int = 0  # people of the sync that FluenzR is known to have, or `enough` of them
     bounced: dict[str, tuple[int, int]] = field(default_factory=dict)  # of whom -> bounced, people
 
 
@@ -148,6 +150,15 @@ def _creates(tally: Tally, limits: Limits) -> list[str]:
     if tally.creates <= limit:
         return []
     return [f"{_people(tally.creates)} would be created; the limit is {limit:,} (max_creates)"]
+
+
+def enough(tally: Tally, limits: Limits) -> int | None:
+    """With so many confirmed people the field changes are within their limit, however many more there are; None: with no number."""
+    most, limit = max(tally.field_changes.values(), default=0), limits.max_field_changes
+    if most <= allowed(limit, 0, floor=FIELD_CHANGES_FLOOR):
+        return 0
+    needed = most / limit.share if limit.share else math.inf
+    return math.ceil(needed) + 1 if needed < PEOPLE_MAX else None
 
 
 def _fields(tally: Tally, limits: Limits) -> list[str]:

@@ -220,6 +220,9 @@ def _work_of_absent(person: Person, open_to: Callable[[frozenset[int]], tuple[in
 def _open(
     person: Person, gids: frozenset[int], *, kinds: Mapping[int, GroupKind], unjudged: bool
 ) -> tuple[int, ...]:
+    if not gids:  # nearly always
+        return ()
+
     def may(gid: int) -> bool:
         kind = _kind(kinds, gid)
         judged = unjudged or kind is GroupKind.STATIC or gid in person.judged

@@ -134,6 +134,8 @@ class HttpClient:
             content, fault = self._body(response)
         finally:
             response.close()
+            # Its stream holds it, and it the request with its body: else these wait for the next look for cycles, a megabyte each.
+            response.stream = httpx.ByteStream(b"")
         headers_seen = {name.lower(): value for name, value in response.headers.items()}
         too_large = fault.startswith(TOO_LARGE)
         return Answer(response.status_code, headers_seen, content, fault, too_large)

@@ -36,7 +36,8 @@ def of_sync(db: sqlite3.Connection, sync: int) -> dict[str, int]:
     """status -> people of one sync, but for those of whom nothing was heard. For `status`: an index answers it."""
     rows = db.execute(
         "SELECT status,count(*) FROM contact"
-        " WHERE sync=? AND status IN ('unsubscribed','bounced','blocked','replied') GROUP BY status",
+        " WHERE sync=? AND status<>'active' AND status IN ('unsubscribed','bounced','blocked','replied')"
+        " GROUP BY status",
         (sync,),
     )
     return dict(rows.fetchall())

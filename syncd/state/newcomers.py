@@ -45,7 +45,7 @@ UPDATE scratch.stage AS s SET kind=NULL WHERE s.kind IS NOT NULL AND EXISTS(SELE
 
 RECORDS = """
 INSERT INTO record(rowno,sync,key,email,fingerprint,data,skip,note,live,dirty,cid)
-SELECT ?1+row_number() OVER (ORDER BY id)-1,?2,key,email,fingerprint,data,skip,note,skip IS NULL,skip IS NULL AND kind IS NULL,
+SELECT ?1+nth-1,?2,key,email,fingerprint,data,skip,note,skip IS NULL,skip IS NULL AND kind IS NULL,
   iif(kind IS NULL,NULL,?3+id)
 FROM scratch.stage WHERE rowno IS NULL ORDER BY id
 """

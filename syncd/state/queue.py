@@ -17,7 +17,7 @@ from syncd.state.store import State
 NOBODY = -1  # no contact's number
 CHUNK_ROWS = 1000  # due contacts that are loaded at a time
 
-DUE = """{person} INDEXED BY contact_todo WHERE c.todo=1 AND c.touch=0 AND c.inflight IS NULL AND c.not_before<=? AND c.cid>?
+DUE = """{person} INDEXED BY {index} WHERE c.todo=1 AND c.touch=0 AND c.inflight IS NULL AND c.not_before<=? AND c.cid>?
 AND {where} ORDER BY c.cid LIMIT ?"""
 
 
@@ -26,6 +26,7 @@ class Filter:
     """Which of the due contacts a step asks for; made here only, so that no query is put together elsewhere."""
 
     where: str
+    index: str = "contact_todo"
 
 
 ANYBODY = Filter("c.state IN ('ok','new')")
@@ -35,7 +36,7 @@ PRESENT = Filter("c.state='ok'")
 CUSTOMISED = Filter("c.state='ok' AND c.want NOT GLOB '{\"c\":{},*'")
 IDENTIFIED = Filter("c.state='ok' AND c.rid IS NOT NULL")
 LEAVING = Filter(f"c.want='{Payload(out=True).dump()}'")  # opted out in a source
-MOVING = Filter("c.state='ok' AND c.rid IS NOT NULL AND c.move_to IS NOT NULL")
+MOVING = Filter("c.state='ok' AND c.rid IS NOT NULL AND c.move_to IS NOT NULL", "contact_move")
 
 
 def due(state: State, which: Filter, *, now_s: int, only_stepped: bool) -> Iterator[Person]:
@@ -43,7 +44,7 @@ def due(state: State, which: Filter, *, now_s: int, only_stepped: bool) -> Itera
     where = which.where
     if only_stepped:
         where += " AND c.cid IN (SELECT cid FROM scratch.stepped)"
-    query, last = DUE.format(person=PERSON, where=where), 0
+    query, last = DUE.format(person=PERSON, index=which.index, where=where), 0
     while True:
         rows = state.rows(query, now_s, last, CHUNK_ROWS)
         yield from people_of(state, rows)

@@ -148,9 +148,13 @@ def group_sizes(state: State, sync: SyncRow) -> dict[int, int]:
     )
 
 
-def confirmed_count(state: State, sync: SyncRow) -> int:
-    """People of this sync whom FluenzR is known to have."""
-    count: int = state.value("SELECT count(*) FROM contact WHERE sync=? AND state='ok'", sync.sync)
+def confirmed_count(state: State, sync: SyncRow, *, at_most: int | None) -> int:
+    """People of this sync whom FluenzR is known to have; more than `at_most` are not counted."""
+    count: int = state.value(
+        "SELECT count(*) FROM (SELECT 1 FROM contact WHERE sync=? AND state='ok' LIMIT ?)",
+        sync.sync,
+        -1 if at_most is None else at_most,
+    )
     return count
 
 

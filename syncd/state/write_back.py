@@ -15,7 +15,7 @@ BACKOFF_S_MAX = 24 * 3600
 NEWS = """
 SELECT r.rowno,r.key,c.email,c.status FROM contact c JOIN record r ON r.cid=c.cid
 LEFT JOIN written_back w ON w.rowno=r.rowno
-WHERE c.status IN ('unsubscribed','bounced','blocked','replied') AND c.status IN ({marks})
+WHERE c.status<>'active' AND c.status IN ({marks})
 AND r.rowno BETWEEN ? AND ? AND r.rowno>? AND r.skip IS NOT 'gone'
 AND w.told IS NOT c.status AND coalesce(w.not_before,0)<=? ORDER BY r.rowno LIMIT ?
 """

@@ -54,6 +54,11 @@ def update_body(update: Update, *, clears_with: Any, email: bool = True) -> dict
     return body
 
 
+def _body(updates: Sequence[Update], *, clears_with: Any) -> bytes:
+    rows = [update_body(update, clears_with=clears_with) for update in updates]
+    return encode({"contacts": rows, "onDuplicate": "update"})
+
+
 def update_many(session: Session, updates: Sequence[Update]) -> Job:
     """One bulk update, fields only; halved while FluenzR refuses it as a whole."""
     people = [update.person for update in updates]
@@ -63,13 +68,8 @@ def update_many(session: Session, updates: Sequence[Update]) -> Job:
         contacts.mark_updates(session.state, bodies, how)
     session.sent += 1
     clears_with = session.clears_with
-    rows = [update_body(update, clears_with=clears_with) for update in updates]
-    answer = yield from ask_bulk(
-        session,
-        people,
-        encode({"contacts": rows, "onDuplicate": "update"}),
-        unmark=lambda: session.unmark(people),
-    )
+    body = _body(updates, clears_with=clears_with)
+    answer = yield from ask_bulk(session, people, body, unmark=lambda: session.unmark(people))
     if isinstance(answer, Refused):
         yield from _halve_update(session, updates, answer, clears_with=clears_with)
         return

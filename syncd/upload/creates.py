@@ -36,9 +36,9 @@ def create_many(session: Session, people: Sequence[Creation], gids: tuple[int, .
     """One bulk create for people who join the same groups; halved while FluenzR refuses it as a whole."""
     mails = session.mails(gids)
     _mark(session, people, mails)
-    contacts, rids = ",".join([one.body for one in people]), orjson.dumps(session.rids(gids))
-    body = b'{"contacts":[%b],"groupIds":%b,"onDuplicate":"skip"}' % (contacts.encode(), rids)
-    answer = yield from ask_bulk(session, people, body, unmark=lambda: _unmark(session, people))
+    answer = yield from ask_bulk(
+        session, people, _body(session, people, gids), unmark=lambda: _unmark(session, people)
+    )
     if isinstance(answer, Refused):
         if len(people) == 1:
             with session.state.tx():
@@ -64,6 +64,12 @@ def create_many(session: Session, people: Sequence[Creation], gids: tuple[int, .
     if answer.created:
         session.alike["create", people[0].tries].taken()
     session.watch.advance(len(people), detail=session.budget())
+
+
+def _body(session: Session, people: Sequence[Creation], gids: tuple[int, ...]) -> bytes:
+    contacts = ",".join([one.body for one in people]).encode()
+    rids = orjson.dumps(session.rids(gids))
+    return b'{"contacts":[%b],"groupIds":%b,"onDuplicate":"skip"}' % (contacts, rids)
 
 
 def create_one(session: Session, one: Creation) -> Job:

@@ -41,8 +41,14 @@ class Pool:
         self._told_s = 0.0
         self._executor = ThreadPoolExecutor(max_workers=THREADS_MAX, thread_name_prefix="fluenzr")
 
+    def begin(self, request: Request) -> Request:
+        """Send a read now, while the run does something else; the request that is returned only waits for its answer."""
+        return self._executor.submit(request).result
+
     def close(self) -> None:
         """Wait for the threads to end."""
+        if self._clock.stopped():
+            self._api.close()  # so that a stop does not wait for what was begun
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def drive(self, jobs: Iterator[Job]) -> None:

@@ -34,7 +34,7 @@ from syncd.state.contacts import Mark, Settled
 from syncd.state.groups import Groups
 from syncd.state.runs import log_change
 from syncd.state.store import State
-from syncd.upload.pool import Pool
+from syncd.upload.pool import Pool, Request
 from syncd.watch import Watch
 
 # A request that was not applied, and a run that cannot go on: the marks of what was about to be sent are taken back.
@@ -97,6 +97,9 @@ class Session:
     )  # sync -> what is said of all
     books: Books = field(default_factory=Books)
     sent: int = 0  # writes of this round
+    first_page: Request | None = (
+        None  # of the account's listing, begun before the sources were read
+    )
 
     def __post_init__(self) -> None:
         self.pool.still_waiting = self._note_still_waiting
