@@ -284,7 +284,7 @@ class _Run:
         recover(self.session)
         if self.account_listed:
             note_account_listed(self.session)
-        elif not all(part.row.listed for part in self.parts):
+        elif any(part.row.promoted_at is None for part in self.parts):  # a first run lists it
             listing.begin_listing(self.session)
 
     def _read_groups(self) -> None:
