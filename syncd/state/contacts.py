@@ -146,6 +146,14 @@ def mark_updates(state: State, bodies: Iterable[tuple[int, Mapping[str, Any]]], 
     )
 
 
+def unmark_updates(state: State, cids: Sequence[int]) -> None:
+    """Definitely not applied: as if they had not been marked (inside a transaction)."""
+    state.db.executemany(
+        "UPDATE contact SET inflight=NULL,body=NULL,unsettled=0 WHERE cid=?",
+        [(cid,) for cid in cids],
+    )
+
+
 def answered(state: State, cids: Iterable[int]) -> None:
     """An answer came, if only a useless one: nothing of it is on its way any more, it may be read at once."""
     state.db.executemany("UPDATE contact SET unsettled=0 WHERE cid=?", [(cid,) for cid in cids])

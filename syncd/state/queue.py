@@ -15,7 +15,7 @@ from syncd.state.contacts import BACKOFF_S_MAX, PERSON, people_of
 from syncd.state.store import State
 
 NOBODY = -1  # no contact's number
-CHUNK_ROWS = 1000  # due contacts that are loaded at a time
+CHUNK_ROWS = 500  # due contacts that are loaded at a time
 
 DUE = """{person} INDEXED BY {index} WHERE c.todo=1 AND c.touch=0 AND c.inflight IS NULL AND c.not_before<=? AND c.cid>?
 AND {where} ORDER BY c.cid LIMIT ?"""

@@ -4,7 +4,7 @@ A bulk update carries fields only, never groups or tags.
 Only an answer whose numbers fit says that it was applied; anything else leaves the contacts in flight, to be read.
 """
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -23,11 +23,18 @@ TOO_LARGE = 413  # says nothing about people: smaller batches may pass
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One contact's field update. fields, custom_fields: what is sent; None clears."""
+    """One contact's field update: no more than that, for a thousand of them wait for each answer.
 
-    person: Person
+    sent: what FluenzR has of ours before it. fields, custom_fields: what is sent; None clears. kept: of the custom fields, ours.
+    """
+
+    cid: int
+    email: str
+    tries: int
+    sent: Payload
     fields: dict[str, Any]
     custom_fields: dict[str, Any]
+    kept: dict[str, Any]
 
 
 # --- updates ------------------------------------------------------------------------------------------------------
@@ -37,15 +44,18 @@ def plan_update(
     session: Session, person: Person, fields: dict[str, Any], custom: dict[str, Any]
 ) -> Update:
     """What to send of the fields that differ. Custom fields may replace those of people [?]: then all of them go, theirs and ours."""
+    kept = custom
     if custom and not session.custom_fields_merge:
         seen = listed.find(session.state, person.email)
         custom = {**(seen.shown.custom_fields if seen else {}), **custom}
-    return Update(person, fields, custom)
+        ours = (person.want or EMPTY).custom_fields
+        kept = {name: value for name, value in custom.items() if name in ours}
+    return Update(person.cid, person.email, person.tries, person.sent, fields, custom, kept)
 
 
 def update_body(update: Update, *, clears_with: Any, email: bool = True) -> dict[str, Any]:
     """One contact of an update request."""
-    body: dict[str, Any] = {"email": update.person.email} if email else {}
+    body: dict[str, Any] = {"email": update.email} if email else {}
     body.update({k: clears_with if v is None else v for k, v in update.fields.items()})
     if update.custom_fields:
         body["customFields"] = {
@@ -61,24 +71,23 @@ def _body(updates: Sequence[Update], *, clears_with: Any) -> bytes:
 
 def update_many(session: Session, updates: Sequence[Update]) -> Job:
     """One bulk update, fields only; halved while FluenzR refuses it as a whole."""
-    people = [update.person for update in updates]
     how = session.mark("update")
-    bodies = ((one.person.cid, {"f": one.fields, "c": one.custom_fields}) for one in updates)
+    bodies = ((one.cid, {"f": one.fields, "c": one.custom_fields}) for one in updates)
     with session.state.tx():
         contacts.mark_updates(session.state, bodies, how)
     session.sent += 1
     clears_with = session.clears_with
     body = _body(updates, clears_with=clears_with)
-    answer = yield from ask_bulk(session, people, body, unmark=lambda: session.unmark(people))
+    answer = yield from ask_bulk(session, updates, body, unmark=lambda: _unmark(session, updates))
     if isinstance(answer, Refused):
         yield from _halve_update(session, updates, answer, clears_with=clears_with)
         return
     if answer is None:
         return
-    bad = named(answer, [person.email for person in people])
-    if answer.skipped or answer.created or answer.updated + len(bad) != len(people):
+    bad = named(answer, [update.email for update in updates])
+    if answer.skipped or answer.created or answer.updated + len(bad) != len(updates):
         # Somebody was deleted or renamed by hand, and the request has made a new contact: read each.
-        leave_in_doubt(session, people)
+        leave_in_doubt(session, updates)
         return
     again: list[Update] = []
     with session.state.tx():
@@ -86,31 +95,35 @@ def update_many(session: Session, updates: Sequence[Update]) -> Job:
             if place not in bad:
                 updated(session, update)
                 continue
-            contacts.unmark(session.state, update.person)
+            contacts.unmark_updates(session.state, [update.cid])
             if clears_with is None and _clears(update):
                 again.append(update)
             else:
-                refuse(session, "update", update.person, bad[place], alone=len(people) == 1)
+                refuse(session, "update", update, bad[place], alone=len(updates) == 1)
     if answer.updated:
-        session.alike["update", people[0].tries].taken()
+        session.alike["update", updates[0].tries].taken()
     if again:
         session.null_refused()
         yield from update_many(session, again)
-    session.watch.advance(len(people), detail=session.budget())
+    session.watch.advance(len(updates), detail=session.budget())
+
+
+def _unmark(session: Session, updates: Sequence[Update]) -> None:
+    with session.state.tx():
+        contacts.unmark_updates(session.state, [update.cid for update in updates])
 
 
 def _halve_update(
     session: Session, updates: Sequence[Update], error: Refused, *, clears_with: Any
 ) -> Job:
-    people = [update.person for update in updates]
     if len(updates) == 1:
         if clears_with is None and _clears(updates[0]):
             session.null_refused()
             yield from update_many(session, updates)
         else:
             with session.state.tx():
-                refuse(session, "update", people[0], words_of(error), alone=True)
-    elif not refuse_together(session, "update", people, error):
+                refuse(session, "update", updates[0], words_of(error), alone=True)
+    elif not refuse_together(session, "update", updates, error):
         half = len(updates) // 2
         yield from update_many(session, updates[:half])
         yield from update_many(session, updates[half:])
@@ -120,9 +133,8 @@ def _clears(update: Update) -> bool:
     return None in update.fields.values() or None in update.custom_fields.values()
 
 
-def update_one(session: Session, update: Update) -> Job:
+def update_one(session: Session, person: Person, update: Update) -> Job:
     """PUT /contacts/:id: for opted-out contacts, which are in no bulk, and where there is no bulk endpoint."""
-    person = update.person
     assert person.rid is not None
     rid = person.rid
     with session.state.tx():
@@ -142,7 +154,7 @@ def update_one(session: Session, update: Update) -> Job:
             contacts.unmark(session.state, person)
         if clears_with is None and _clears(update):
             session.null_refused()
-            yield from update_one(session, update)
+            yield from update_one(session, person, update)
         else:
             with session.state.tx():
                 session.refuse(person.cid, words_of(error))
@@ -156,47 +168,42 @@ def update_one(session: Session, update: Update) -> Job:
 
 def updated(session: Session, update: Update) -> None:
     """FluenzR has these fields now (inside a transaction)."""
-    sent = update.person.sent
-    keep = {
-        k: v
-        for k, v in update.custom_fields.items()
-        if k in (update.person.want or EMPTY).custom_fields
-    }
+    sent, kept = update.sent, update.kept
     new = replace(
         sent,
         fields=_written(sent.fields, update.fields),
-        custom_fields=_written(sent.custom_fields, keep),
+        custom_fields=_written(sent.custom_fields, kept),
     )
-    before = _before(session, update.person, {**update.fields, **keep})
+    before = _before(session, update)
     changes = {k: [before.fields.get(k), v] for k, v in update.fields.items()}
     changes.update(
         {
             f"{CUSTOM}{k}": [before.custom_fields.get(k), v]
-            for k, v in keep.items()
+            for k, v in kept.items()
             if sent.custom_fields.get(k) != v
         }
     )
-    contacts.confirm(session.state, update.person.cid, new, run=session.run)
+    contacts.confirm(session.state, update.cid, new, run=session.run)
     log_change(
         session.state,
         session.run,
-        update.person.cid,
-        update.person.email,
+        update.cid,
+        update.email,
         session.now_s(),
         "update",
         {"fields": changes},
     )
-    session.books.add(session.sync_of(update.person.cid), "updated")
+    session.books.add(session.sync_of(update.cid), "updated")
 
 
-def _before(session: Session, person: Person, names: Iterable[str]) -> Payload:
+def _before(session: Session, update: Update) -> Payload:
     """What the fields were before they are written. A name that we have never written may have a value of people's own: if a read of
     this run has shown it, `undo` can put it back.
     """
-    sent = person.sent
+    sent, names = update.sent, {**update.fields, **update.kept}
     if all(name in sent.fields or name in sent.custom_fields for name in names):
         return sent
-    seen = listed.find(session.state, person.email)
+    seen = listed.find(session.state, update.email)
     if seen is None:
         return sent
     shown = seen.shown

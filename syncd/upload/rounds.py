@@ -255,7 +255,7 @@ def _update_by_id(session: Session, cid: int) -> Job:
         return
     fields = {name: new for name, (_, new) in todo.fields.items()}
     custom = {name: new for name, (_, new) in todo.custom_fields.items()}
-    yield from bulk.update_one(session, bulk.plan_update(session, person, fields, custom))
+    yield from bulk.update_one(session, person, bulk.plan_update(session, person, fields, custom))
 
 
 def _join(session: Session) -> None:
