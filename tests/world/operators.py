@@ -105,7 +105,8 @@ class Operators:
     def release(self, rng: random.Random, email: str | None = None) -> None:
         """Somebody releases an address, rather one against which something stands."""
         world, truth = self._world, self._world.truth
-        everybody = world.state.people()
+        # Also whoever has no row any more, or none yet: the ledger outlives them.
+        everybody = world.state.people() | set(world.mails)
         before = world.state.marks(everybody)
         ends = [who for who, marks in before.items() if marks & {"x", "?", "-"}]
         barred = sorted(who for who in ends if isinstance(who, str) and who in world.mails)
