@@ -118,6 +118,7 @@ def _carry_over_merges(state: State, sync: SyncRow) -> None:
 def promote(state: State, sync: SyncRow, rule: SyncRule, groups: Groups) -> Promoted:
     """Make the staged records the known ones; newcomers have their contacts at once."""
     done = Promoted(_first_free(state, sync), live_count(state, sync))
+    _prepare(state)
     state.write("DELETE FROM scratch.left")
     state.write(
         "INSERT OR IGNORE INTO scratch.left SELECT cid FROM record WHERE live=1 AND cid IS NOT NULL AND rowno IN"
@@ -192,10 +193,11 @@ def _promote_changed(state: State) -> int:
         "UPDATE contact SET tries=0,not_before=0 WHERE cid IN (SELECT r.cid FROM record r JOIN scratch.stage s"
         " USING(rowno) WHERE s.kind IS NULL AND s.skip IS NULL AND r.email IS NOT s.email)"
     )
+    state.write(f"INSERT OR IGNORE INTO scratch.staying {STAYING_OF_STAGE}")
     state.write(
-        "UPDATE record SET email=s.email,fingerprint=s.fingerprint,data=s.data,skip=NULL,note=NULL,live=1,dirty=1"
-        " FROM scratch.stage s WHERE s.kind IS NULL AND record.rowno=s.rowno AND s.skip IS NULL"
-        " AND NOT (record.live=1 AND record.skip IS NULL AND record.email=s.email AND record.data=s.data)"
+        "UPDATE record SET email=s.email,fingerprint=s.fingerprint,data=s.data,skip=NULL,note=NULL,live=1,"
+        "dirty=NOT EXISTS(SELECT 1 FROM scratch.staying t WHERE t.cid=record.cid AND t.rowno=record.rowno)"
+        " FROM scratch.stage s WHERE s.kind IS NULL AND record.rowno=s.rowno AND s.skip IS NULL AND s.same=0"
     )
     # No usable address, or not to be understood: frozen at its last good state. What was gone stays gone.
     state.write(
@@ -249,15 +251,29 @@ FROM record r LEFT JOIN contact c ON c.cid=r.cid WHERE r.rowno=?
 """
 
 
-# Records that stay where they are, as most that have changed do: their contact has their address. Nothing else depends on it.
+# Records that stay where they are, as most that have changed do: their contact has their address. Nothing else depends on it, so
+# they are decided together (by `decide_link`: Link.KEEP), and their contacts are merged without having been marked as touched: each
+# of these writes would go through as many pages as there are people.
 STAYING = """
-CREATE TABLE IF NOT EXISTS scratch.staying(rowno INTEGER PRIMARY KEY, cid INTEGER NOT NULL);
-DELETE FROM scratch.staying;
-INSERT INTO scratch.staying SELECT r.rowno,r.cid FROM record r INDEXED BY record_dirty CROSS JOIN contact c ON c.cid=r.cid
-WHERE r.dirty=1 AND r.live=1 AND r.email=c.email AND NOT EXISTS(SELECT 1 FROM never WHERE k=ekey(r.email) AND what='#');
-UPDATE contact SET touch=1 WHERE cid IN (SELECT cid FROM scratch.staying);
-UPDATE record SET dirty=0 WHERE rowno IN (SELECT rowno FROM scratch.staying)
+CREATE TABLE IF NOT EXISTS scratch.staying(cid INTEGER NOT NULL, rowno INTEGER NOT NULL, PRIMARY KEY(cid, rowno)) WITHOUT ROWID
 """
+
+# ... of those that a read has changed; whoever is forgotten is on no stage. +: found by its number, in the order of the file.
+STAYING_OF_STAGE = """
+SELECT r.cid,r.rowno FROM scratch.stage s CROSS JOIN record r ON r.rowno=s.rowno CROSS JOIN contact c ON c.cid=r.cid
+WHERE s.kind IS NULL AND s.skip IS NULL AND s.same=0 AND s.email=+c.email
+"""
+
+# ... of those that had to wait.
+STAYING_OF_DIRTY = """
+SELECT r.cid,r.rowno FROM record r INDEXED BY record_dirty CROSS JOIN contact c ON c.cid=r.cid
+WHERE r.dirty=1 AND r.live=1 AND r.email=+c.email AND NOT EXISTS(SELECT 1 FROM never WHERE k=ekey(r.email) AND what='#')
+"""
+
+
+def _prepare(state: State) -> None:
+    state.db.execute(STAYING)
+    state.db.execute(TOUCHED_BEFORE)
 
 
 def link(state: State, rules: Mapping[int, SyncRule], undecided: set[int]) -> None:
@@ -265,8 +281,12 @@ def link(state: State, rules: Mapping[int, SyncRule], undecided: set[int]) -> No
     for (cid,) in state.rows("SELECT cid FROM contact WHERE move_to IS NOT NULL"):
         if cid not in undecided:
             state.write("UPDATE contact SET move_to=NULL WHERE cid=?", cid)
-    for statement in STAYING.split(";\n"):
-        state.write(statement)  # by `decide_link`: Link.KEEP
+    _prepare(state)
+    state.write(f"INSERT OR IGNORE INTO scratch.staying {STAYING_OF_DIRTY}")
+    state.write(
+        "UPDATE record INDEXED BY record_dirty SET dirty=0 WHERE dirty=1"
+        " AND EXISTS(SELECT 1 FROM scratch.staying t WHERE t.cid=record.cid AND t.rowno=record.rowno)"
+    )
     syncs = [row[0] for row in state.rows("SELECT sync FROM sync")]
     for sync in sorted(syncs, key=lambda s: (rules.get(s, GONE_SYNC).rank, s)):
         rownos = state.db.execute(
@@ -339,12 +359,16 @@ def new_contact(state: State, email: str) -> int:
 TOUCHED = """
 SELECT c.cid, c.email, c.state, c.origin, c.policy, c.want, c.sent, c.inflight, r.sync, r.key, r.live, r.data, r.skip,
   EXISTS(SELECT 1 FROM never n WHERE n.what='-' AND (n.k=ekey(c.email) OR n.k=rkey(r.sync,r.key))) AS out
-FROM (SELECT * FROM contact WHERE touch=1 AND cid>? {only} ORDER BY cid LIMIT ?) c LEFT JOIN record r ON r.cid=c.cid ORDER BY c.cid
+FROM (SELECT * FROM contact WHERE {which} ORDER BY cid LIMIT ?2) c LEFT JOIN record r ON r.cid=c.cid ORDER BY c.cid
 """
 
-# ... of whom a source says that they opted out: by their address, or by a record of theirs.
+TO_MERGE = """
+cid IN (SELECT cid FROM contact WHERE touch=1 AND cid>?1 UNION SELECT cid FROM scratch.staying WHERE cid>?1 ORDER BY 1 LIMIT ?2)
+"""
+
+# ... only those of whom a source says that they opted out: by their address, or by a record of theirs.
 OPTED_OUT = """
-AND (EXISTS(SELECT 1 FROM never WHERE what='-' AND k=ekey(contact.email))
+touch=1 AND cid>?1 AND (EXISTS(SELECT 1 FROM never WHERE what='-' AND k=ekey(contact.email))
   OR EXISTS(SELECT 1 FROM record o JOIN never n ON n.k=rkey(o.sync,o.key) WHERE o.cid=contact.cid AND n.what='-'))
 """
 
@@ -356,17 +380,18 @@ CREATE TABLE IF NOT EXISTS scratch.touched(cid INTEGER PRIMARY KEY, want TEXT, p
 def merge_touched(
     state: State, rules: Mapping[int, SyncRule], groups: Groups, *, only_opted_out: bool = False
 ) -> None:
-    """Merge every touched contact; what it wanted before is kept in `scratch.touched` for the guards.
+    """Merge every touched contact, and those of staying records; what they wanted before is kept in `scratch.touched` for the guards.
 
     only_opted_out: only those whom a source has opted out.
     """
-    state.db.execute(TOUCHED_BEFORE)
-    query, last = TOUCHED.format(only=OPTED_OUT if only_opted_out else ""), 0
+    _prepare(state)
+    query, last = TOUCHED.format(which=OPTED_OUT if only_opted_out else TO_MERGE), 0
     while rows := state.rows(query, last, CHUNK_ROWS):
         last = rows[-1]["cid"]
         exempt = undone.of_contacts(state, {row["cid"]: None for row in rows})
         for linked in _by_contact(rows):
             _merge_one(state, linked, rules, groups, exempt.get(linked[0]["cid"], ()))
+    state.write("DELETE FROM scratch.staying")
 
 
 def _by_contact(rows: list[sqlite3.Row]) -> Iterator[list[sqlite3.Row]]:

@@ -106,7 +106,8 @@ class Truth:
         """The state was put together from FluenzR, the sources and perhaps a copy. `known` must be up to date.
 
         sources: everybody who stands in them. unreachable: those of them who are not in FluenzR. due_out: who opted out in them.
-        EXEMPT (nobody can know): whoever has left the sources and FluenzR, and stands in no copy.
+        EXEMPT (nobody can know): whoever has left the sources and FluenzR, and stands in no copy; who was absent at a rebuild before
+        this one, of which no copy tells, and is not absent now.
         """
         account = {known.email for known in self.known.values()}
         live: set[Who] = sources | account
@@ -123,7 +124,7 @@ class Truth:
             people.intersection_update({who for who in every if who in live or "!" in marks[who]})
         for people in (self.latched, self.seen_out):
             people.intersection_update({who for who in every if "-" in marks[who]} | due_out)
-        self.absent = {who for who in self.absent if who in live or "?" in marks[who]}
+        self.absent = {who for who in self.absent if "?" in marks[who]}
         self.barred = {who for who in self.barred if who in live or "*" in marks[who]}
         self.absent |= unreachable
         self.barred |= live | of_copy
