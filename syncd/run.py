@@ -357,9 +357,8 @@ class _Run:
                 links.apply_opt_outs(state, part.row)
             if late is not None and isinstance(error, SilentError):
                 late.apart.add(part.feed.name)
-                part.feed = feed_of(
-                    self.settings, part.feed.settings, self.clock
-                )  # the other hangs
+                # A connector of its own: the other one hangs.
+                part.feed = feed_of(self.settings, part.feed.settings, self.clock)
                 self._read_apart(part)
             raise
         with state.tx():

@@ -137,6 +137,23 @@ def test_larger_account_is_listed_when_the_source_was_read(house: House, pages: 
     assert pages == [1, 1, 2]
 
 
+def test_pages_that_are_smaller_than_asked_for_are_not_the_whole_account(
+    house: House, pages: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adopt_ann(house)
+    for number in range(4):
+        house.account.add_contact(f"p{number}@example.com")
+    ask = FluenzR.contacts_page
+
+    def two_rows(api: FluenzR, page: int, **filters: Any) -> Page:
+        return ask(api, page, **{**filters, "per_page": 2})
+
+    monkeypatch.setattr(FluenzR, "contacts_page", two_rows)
+    house.write(row(1, ANN, first="Ann"), row(2, "p3@example.com", first="P"))
+    assert house.sync().created == 0
+    assert pages == [1, 1, 2, 3]
+
+
 def test_listing_of_a_source_that_cannot_be_read_does_not_count(
     house: House, pages: list[int]
 ) -> None:

@@ -135,7 +135,7 @@ def _pages(session: Session, take: Callable[[Page], None], *, status: str | None
         if status is None and session.first_page is not None:
             begun, session.first_page = session.first_page, None
             page = yield begun
-        if page is None or len(page.items) >= PAGE_ROWS:  # more follow, which may have shifted
+        if page is None or page.total != len(page.items):  # more may follow, and have shifted
             page = yield partial(_oldest_page, session, number, status)
         totals.append(page.total)
         rids[number] = frozenset(contact.id for contact in page.items)

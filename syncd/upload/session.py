@@ -97,9 +97,7 @@ class Session:
     )  # sync -> what is said of all
     books: Books = field(default_factory=Books)
     sent: int = 0  # writes of this round
-    first_page: Request | None = (
-        None  # of the account's listing, begun before the sources were read
-    )
+    first_page: Request | None = None  # of the account's listing, begun before the reading
 
     def __post_init__(self) -> None:
         self.pool.still_waiting = self._note_still_waiting
